@@ -1,0 +1,329 @@
+"""Small tools: checkpoints, pictures, boxes, labels. Boxes are inclusive (rmin, rmax, cmin, cmax) in pixels."""
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+Box = tuple[int, int, int, int]
+Colour = tuple[int, int, int]
+
+# ---------------------------------------------------------------------------------------------- files
+
+
+def save_checkpoint(net: torch.nn.Module, checkpoints_path: Path, epoch: int | None = None) -> None:
+    """Writes {"state_dict": ...} to `last_checkpoint.pth`, or to `007.pth` for epoch 7, and prints where.
+
+    The file is written beside and renamed, so that there is never half a checkpoint under the name.
+    """
+    checkpoints_path = Path(checkpoints_path)
+    checkpoints_path.mkdir(parents=True, exist_ok=True)
+    path = checkpoints_path / ("last_checkpoint.pth" if epoch is None else f"{epoch:03d}.pth")
+    _write_whole(path, lambda part: torch.save({"state_dict": net.state_dict()}, part))
+    print(f"Checkpoint written to {path}")
+
+
+def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    part = path.with_name(path.name + ".tmp")
+    try:
+        write(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------------------------------------- pictures
+
+
+def draw_probmap(x: np.ndarray) -> np.ndarray:
+    """Probabilities (H, W), clipped to [0, 1], in OpenCV's hot colours: uint8 (H, W, 3) BGR, black to white."""
+    levels = (np.clip(x, 0, 1) * 255).astype(np.uint8)
+    return cv2.applyColorMap(levels, cv2.COLORMAP_HOT)
+
+
+def draw_points(image: np.ndarray, points: Iterable[Sequence[float]], color: Colour, radius: int = 3) -> np.ndarray:
+    """Disks on a copy of an image.
+
+    Args:
+        image: uint8 (H, W, 3).
+        points: (y, x) or (y, x, index); those with y below 0 are padding and are skipped.
+        color: in the image's order of channels.
+        radius: pixels, for points without an index; indices 0, 1 and 2 give 8, 6 and 4, larger ones 2.
+    """
+    image = image.copy()
+    for y, x, *index in points:
+        if y >= 0:
+            size = {0: 8, 1: 6, 2: 4}.get(int(index[0]), 2) if index else radius
+            cv2.circle(image, (int(x), int(y)), size, color, -1, cv2.LINE_AA)
+    return image
+
+
+def draw_with_blend_and_clicks(
+    img: np.ndarray,
+    mask: np.ndarray | None = None,
+    alpha: float = 0.6,
+    clicks_list: Iterable[Any] | None = None,
+    pos_color: Colour = (0, 255, 0),
+    neg_color: Colour = (255, 0, 0),
+    radius: int = 4,
+) -> np.ndarray:
+    """A copy of an RGB image uint8 (H, W, 3) with labels in colour and clicks as disks.
+
+    Args:
+        img: the image.
+        mask: (H, W) labels, 0 to 255; pixels above 0 are tinted by `get_palette`'s colour of their label.
+        alpha: opacity of the tint, 0 to 1.
+        clicks_list: clicks with `is_positive` and `coords` (y, x).
+        pos_color: colour of positive clicks.
+        neg_color: colour of negative clicks.
+        radius: of the disks, pixels.
+    """
+    result = img.copy()
+    if mask is not None:
+        tinted = mask > 0
+        colours = get_palette(256)[mask[tinted].astype(np.uint8)]
+        result[tinted] = (1 - alpha) * result[tinted] + alpha * colours
+    clicks = list(clicks_list or ())
+    for positive, colour in ((True, pos_color), (False, neg_color)):
+        result = draw_points(result, [c.coords for c in clicks if bool(c.is_positive) == positive], colour, radius)
+    return result
+
+
+def get_palette(num_cls: int) -> np.ndarray:
+    """PASCAL VOC's colours of labels 0 to num_cls - 1: uint8 (num_cls, 3) RGB; label 0 is black."""
+    labels = np.arange(num_cls)
+    palette = np.zeros((num_cls, 3), dtype=np.uint8)
+    for bit in range(8):  # bits 0, 3, 6 ... of a label are the high bits of red, 1, 4, 7 ... of green, 2, 5 ... of blue
+        for channel in range(3):
+            palette[:, channel] |= (((labels >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+    return palette
+
+
+SHEET_GAP = 6  # pixels between tiles
+SHEET_HEADING = 26  # pixels for the columns' headings
+PAPER = (250, 250, 250)
+INK = (50, 50, 50)
+
+
+def contact_sheet(rows: Sequence[Sequence[np.ndarray]], labels: Sequence[str] | None = None) -> np.ndarray:
+    """Tiles in a grid on white paper, headings above the columns.
+
+    Args:
+        rows: rows of tiles, all uint8 (h, w, 3) RGB of one size; shorter rows end in blank paper.
+        labels: headings of the columns.
+
+    Returns:
+        uint8 (H, W, 3) RGB.
+
+    Raises:
+        ValueError: there are no tiles, or they differ in size.
+    """
+    shapes = {tile.shape for row in rows for tile in row}
+    if len(shapes) != 1:
+        raise ValueError(f"a contact sheet needs tiles of one size, got {sorted(shapes) or 'none'}")
+    (height, width, _), columns = shapes.pop(), max(len(row) for row in rows)
+    top = SHEET_GAP + (SHEET_HEADING if labels else 0)
+    sheet = np.full((top + len(rows) * (height + SHEET_GAP), SHEET_GAP + columns * (width + SHEET_GAP), 3), PAPER, "u1")
+    for column, label in enumerate(labels or ()):
+        centre = SHEET_GAP + column * (width + SHEET_GAP) + width // 2
+        _write(sheet, label, (centre, top // 2 + 5), anchor=0.5, size=min(0.5, 0.11 * width / max(1, len(label))))
+    for i, row in enumerate(rows):
+        for j, tile in enumerate(row):
+            y, x = top + i * (height + SHEET_GAP), SHEET_GAP + j * (width + SHEET_GAP)
+            sheet[y : y + height, x : x + width] = tile
+    return sheet
+
+
+def _write(
+    image: np.ndarray,
+    text: str,
+    at: tuple[float, float],
+    anchor: float = 0.0,
+    size: float = 0.5,
+    colour: Colour = INK,
+    thickness: int = 1,
+) -> None:
+    """Text whose baseline is at (x, y), x being its left end (anchor 0), middle (0.5) or right end (1)."""
+    left = int(at[0] - anchor * _text_width(text, size, thickness))
+    cv2.putText(image, text, (left, int(at[1])), cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA)
+
+
+# ---------------------------------------------------------------------------------------------- curves
+
+CHART_SIZE = (960, 540)  # width, height in pixels of the picture
+CHART_SCALE = 2  # it is drawn so many times larger and reduced, for smooth lines
+CHART_MARGINS = (76, 24, 62, 48)  # pixels left, right, top (and the legend), bottom of the axes
+LEGEND_LINE = 22  # pixels from one line of the legend to the next
+GRID = (226, 226, 226)
+# Okabe and Ito's colours (2008), which colour-blind readers can tell apart
+CURVE_COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), INK)
+
+
+def draw_curves(series: Mapping[str, Sequence[tuple[float, float]]], path: Path | str, title: str) -> None:
+    """Writes a PNG of curves over a common axis, with ticks and a legend with each curve's last value.
+
+    Args:
+        series: points (x, y) of each curve, by name; points that are not finite are left out.
+        path: file to write (beside and renamed).
+        title: heading.
+
+    Raises:
+        ValueError: there is no finite point at all.
+    """
+    finite = {name: [p for p in points if np.isfinite(p).all()] for name, points in series.items()}
+    curves = {name: curve for name, curve in finite.items() if curve}
+    if not curves:
+        raise ValueError(f"nothing to draw in {path}: no curve has a finite point")
+    x, y = np.array([point for curve in curves.values() for point in curve], dtype=float).T
+    chart = _Chart(_ticks(*_range(x), about=8), _ticks(*_range(y), about=6))
+    chart.draw_legend({name: curve[-1][1] for name, curve in curves.items()})
+    chart.draw_axes(title)
+    for curve, colour in zip(curves.values(), itertools.cycle(CURVE_COLOURS), strict=False):
+        chart.draw_curve(curve, colour)
+    picture = cv2.resize(chart.canvas, CHART_SIZE, interpolation=cv2.INTER_AREA)
+    png = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
+    _write_whole(Path(path), lambda part: part.write_bytes(png.tobytes()))
+
+
+class _Chart:
+    """A canvas, CHART_SCALE times as large as the picture, whose axes run from the first tick to the last."""
+
+    def __init__(self, x_ticks: np.ndarray, y_ticks: np.ndarray) -> None:
+        width, height = (CHART_SCALE * side for side in CHART_SIZE)
+        self.canvas = np.full((height, width, 3), PAPER, dtype=np.uint8)
+        left, right, top, bottom = (CHART_SCALE * margin for margin in CHART_MARGINS)
+        self.left, self.right, self.top, self.bottom = left, width - right, top, height - bottom
+        self.x_ticks, self.y_ticks = x_ticks, y_ticks
+
+    def pixel(self, x: float, y: float) -> tuple[int, int]:
+        """Where a point lies on the canvas, (column, row)."""
+        along = (x - self.x_ticks[0]) / (self.x_ticks[-1] - self.x_ticks[0])
+        up = (y - self.y_ticks[0]) / (self.y_ticks[-1] - self.y_ticks[0])
+        return round(self.left + along * (self.right - self.left)), round(self.bottom - up * (self.bottom - self.top))
+
+    def write(self, text: str, at: tuple[float, float], anchor: float, size: float = 0.5, colour: Colour = INK) -> None:
+        _write(self.canvas, text, at, anchor, CHART_SCALE * size, colour, CHART_SCALE)
+
+    def draw_axes(self, title: str) -> None:
+        """The title, the grid and the ticks' values."""
+        self.write(title, (self.left, 30 * CHART_SCALE), anchor=0, size=0.7)
+        for text, y in zip(_tick_labels(self.y_ticks), self.y_ticks, strict=True):
+            row = self.pixel(self.x_ticks[0], y)[1]
+            cv2.line(self.canvas, (self.left, row), (self.right, row), GRID, CHART_SCALE)
+            self.write(text, (self.left - 8 * CHART_SCALE, row + 5 * CHART_SCALE), anchor=1)
+        for text, x in zip(_tick_labels(self.x_ticks), self.x_ticks, strict=True):
+            column = self.pixel(x, self.y_ticks[0])[0]
+            cv2.line(self.canvas, (column, self.bottom), (column, self.bottom + 5 * CHART_SCALE), INK, CHART_SCALE)
+            self.write(text, (column, self.bottom + 22 * CHART_SCALE), anchor=0.5)
+        cv2.line(self.canvas, (self.left, self.bottom), (self.right, self.bottom), INK, CHART_SCALE)
+
+    def draw_legend(self, last_values: Mapping[str, float]) -> None:
+        """A line and the last value for each curve, in as many lines of text as they need; the axes begin below."""
+        column = self.left
+        for (name, value), colour in zip(last_values.items(), itertools.cycle(CURVE_COLOURS), strict=False):
+            text = f"{name} {value:.4g}"
+            width = 56 * CHART_SCALE + _text_width(text, 0.5 * CHART_SCALE, CHART_SCALE)
+            if self.left < column > self.right - width:
+                column, self.top = self.left, self.top + LEGEND_LINE * CHART_SCALE
+            cv2.line(self.canvas, (column, self.top), (column + 24 * CHART_SCALE, self.top), colour, 4 * CHART_SCALE)
+            self.write(text, (column + 32 * CHART_SCALE, self.top + 5 * CHART_SCALE), anchor=0)
+            column += width
+        self.top += LEGEND_LINE * CHART_SCALE
+
+    def draw_curve(self, curve: Sequence[tuple[float, float]], colour: Colour) -> None:
+        """The curve, with a dot on its last point."""
+        line = np.array([self.pixel(x, y) for x, y in curve], dtype=np.int32)
+        cv2.polylines(self.canvas, [line], False, colour, 2 * CHART_SCALE, cv2.LINE_AA)
+        cv2.circle(self.canvas, line[-1].tolist(), 4 * CHART_SCALE, colour, -1, cv2.LINE_AA)
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    """The least and the greatest value, or room around them where they are as good as equal."""
+    low, high = float(values.min()), float(values.max())
+    room = 0.5 * max(abs(low), abs(high), 1e-3)
+    return (low, high) if high - low > 1e-6 * room else (low - room, high + room)
+
+
+def _ticks(low: float, high: float, about: int) -> np.ndarray:
+    """Round values from at most low to at least high, in steps of 1, 2 or 5 times a power of ten."""
+    coarse = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(coarse))
+    step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= coarse * 0.999)
+    return step * np.arange(math.floor(low / step + 1e-6), math.ceil(high / step - 1e-6) + 1)
+
+
+def _tick_labels(ticks: np.ndarray) -> list[str]:
+    """The ticks' values with as many decimals as their step needs, thousands as k."""
+    unit, suffix = (1000, "k") if abs(ticks).max() >= 10_000 else (1, "")
+    decimals = max(0, -math.floor(math.log10((ticks[1] - ticks[0]) / unit) + 1e-6))
+    return [f"{tick / unit:.{decimals}f}{suffix}" if round(tick / unit, decimals) else "0" for tick in ticks]
+
+
+def _text_width(text: str, size: float, thickness: int) -> int:
+    return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, thickness)[0][0]
+
+
+# ---------------------------------------------------------------------------------------------- boxes
+
+
+def get_bbox_from_mask(mask: np.ndarray) -> Box:
+    """The smallest box around the non-zero pixels of a mask (H, W).
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size == 0:
+        raise ValueError("an empty mask has no box")
+    return int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
+
+
+def expand_bbox(bbox: Box, ratio: float, min_crop_size: float | None = None) -> Box:
+    """A box with the same centre and sides `ratio` times as long, at least min_crop_size pixels."""
+    rmin, rmax, cmin, cmax = bbox
+    return *_expand_side(rmin, rmax, ratio, min_crop_size), *_expand_side(cmin, cmax, ratio, min_crop_size)
+
+
+def _expand_side(low: int, high: int, ratio: float, min_size: float | None) -> tuple[int, int]:
+    size = max(ratio * (high - low + 1), min_size or 0)
+    centre, half = (low + high) / 2, (size - 1) / 2
+    return round(centre - half), round(centre + half)
+
+
+def clamp_bbox(bbox: Box, rmin: int, rmax: int, cmin: int, cmax: int) -> Box:
+    """The part of a box inside the given rows and columns."""
+    return max(rmin, bbox[0]), min(rmax, bbox[1]), max(cmin, bbox[2]), min(cmax, bbox[3])
+
+
+def get_bbox_iou(b1: Box, b2: Box) -> float:
+    """How alike two boxes are: the IoU of their rows times the IoU of their columns, as RITM's zoom-in asks (2021)."""
+    return get_segments_iou(b1[:2], b2[:2]) * get_segments_iou(b1[2:], b2[2:])
+
+
+def get_segments_iou(s1: Sequence[int], s2: Sequence[int]) -> float:
+    """Intersection over union of two inclusive ranges of pixels (low, high)."""
+    (low1, high1), (low2, high2) = s1, s2
+    intersection = max(0, min(high1, high2) - max(low1, low2) + 1)
+    return intersection / (high1 - low1 + 1 + high2 - low2 + 1 - intersection)
+
+
+# ---------------------------------------------------------------------------------------------- labels
+
+
+def get_labels_with_sizes(x: np.ndarray) -> tuple[list[int], list[int]]:
+    """The labels above 0 in a map of non-negative integers, ascending, and how many pixels each has."""
+    counts = np.bincount(x.ravel())
+    labels = np.flatnonzero(counts[1:]) + 1
+    return labels.tolist(), counts[labels].tolist()
+
+
+def get_dims_with_exclusion(dim: int, exclude: int | None = None) -> list[int]:
+    """The axes 0 to dim - 1, without one."""
+    return [axis for axis in range(dim) if axis != exclude]
