@@ -6,14 +6,14 @@ import os
 import pickle
 import random
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from utils.points_sampler import MultiPointSampler
 from utils.safe_pickle import load_pickle
@@ -53,6 +53,7 @@ class ISDataset(Dataset):
         self.min_object_area = min_object_area
         self.epoch_len = epoch_len
         self.unreadable: set[str] = set()
+        self._worker_seed: int | None = None
 
     def get_sample(self, index: int) -> DSample:
         """The annotated image at this position.
@@ -103,6 +104,7 @@ class ISDataset(Dataset):
                 self._report(problem)
             else:
                 if self.augmentator is not None:
+                    self._seed_augmentator()
                     sample.augment(self.augmentator)
                 sample.remove_small_objects(self.min_object_area)
                 if len(sample) > 0:
@@ -110,8 +112,15 @@ class ISDataset(Dataset):
             index = random.randrange(self.get_samples_number())
         raise SampleError(f"none of {MAX_DRAWS} random samples was usable; the last problem: {problem}")
 
+    def _seed_augmentator(self) -> None:
+        """Gives albumentations' own random state, which every loader worker inherits alike, the worker's seed."""
+        worker = get_worker_info()
+        if worker is not None and worker.seed != self._worker_seed and hasattr(self.augmentator, "set_random_state"):
+            self.augmentator.set_random_state(np.random.default_rng(worker.seed), random.Random(worker.seed))
+            self._worker_seed = worker.seed
+
     def _report(self, problem: str) -> None:
-        """Warns of an unreadable file once, whatever the warning filters of the process are."""
+        """Remembers an unreadable file and warns of it, once."""
         if problem not in self.unreadable:
             self.unreadable.add(problem)
             warnings.warn(f"another sample is drawn instead: {problem}", stacklevel=3)
@@ -182,11 +191,14 @@ class CocoLvisDataset(ISDataset):
         super().__init__(**kwargs)
         self._split_path = Path(dataset_path) / split
         self.stuff_prob = stuff_prob
+        for name in filter(None, (anno_file, allow_list_name)):
+            if not (self._split_path / name).is_file():
+                raise FileNotFoundError(f"{self._split_path / name} is missing; is {dataset_path} a COCO_LVIS folder?")
         annotations = load_pickle(self._split_path / anno_file)
         if allow_list_name is not None:
-            allowed = {str(i).zfill(12) for i in json.loads((self._split_path / allow_list_name).read_text())}
-            annotations = {i: info for i, info in annotations.items() if str(i).zfill(12) in allowed}
-        self.dataset_samples = sorted(annotations.items(), key=lambda item: str(item[0]))
+            allowed = {_full_id(i) for i in json.loads((self._split_path / allow_list_name).read_text())}
+            annotations = {i: info for i, info in annotations.items() if _full_id(i) in allowed}
+        self.dataset_samples = sorted(annotations.items(), key=lambda item: _full_id(item[0]))
 
     def get_sample(self, index: int) -> DSample:
         """The photo with its objects: instances in their hierarchy and, with probability stuff_prob, stuff regions."""
@@ -194,51 +206,65 @@ class CocoLvisDataset(ISDataset):
         image_path = self._split_path / "images" / f"{image_id}.jpg"
         masks_path = self._split_path / "masks" / f"{image_id}.pickle"
         layers, mapping = _read_layers(masks_path)
+        # the masks were drawn on the photo as it is stored, whatever way up its EXIF data want it shown
         image = _read_image(image_path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if image.shape[:2] != layers.shape[1:]:
             raise SampleError(_sizes_differ(image_path, image, masks_path, layers[0]))
+        try:
+            objects = self._objects(annotation, layers, mapping)
+            # layers lie one after another in memory, so that each is read in one go, but are seen as (H, W, L)
+            return DSample(image, layers.transpose(1, 2, 0), objects, sample_id=index, imname=image_path.name)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise SampleError(f"{masks_path} does not fit the annotation of {image_id} ({error!r})") from error
 
-        num_instances = annotation["num_instance_masks"]
-        stuff = {i: mapping[i] for i in range(num_instances, len(mapping))}
-        objects = _instance_tree(annotation["hierarchy"], mapping)
+    def _objects(
+        self, annotation: Mapping[str, Any], layers: np.ndarray, mapping: Sequence[tuple[int, int]]
+    ) -> dict[int, dict[str, Any]]:
+        """The tree of instances and, with probability stuff_prob, stuff; else the stuff is erased from the layers."""
+        # None in the hierarchy is an object without relations
+        objects = {i: {**(node or {}), "mapping": mapping[i]} for i, node in annotation["hierarchy"].items()}
+        stuff = {i: mapping[i] for i in range(annotation["num_instance_masks"], len(mapping))}
         if random.random() < self.stuff_prob:
             objects.update((i, {"mapping": region}) for i, region in stuff.items())
         else:
             _erase(layers, stuff.values())
-        try:
-            # layers one after another in memory, so that each is read in one go, seen as (H, W, L)
-            return DSample(image, layers.transpose(1, 2, 0), objects, sample_id=index, imname=image_path.name)
-        except ValueError as error:
-            raise SampleError(f"{masks_path} does not fit the annotations: {error}") from error
+        return objects
 
 
-def _instance_tree(hierarchy: Mapping[int, Any], mapping: list[tuple[int, int]]) -> dict[int, dict[str, Any]]:
-    """Objects by id, each with its place in the layers; None in the annotation is an object without relations."""
-    return {i: {**(node or {}), "mapping": mapping[i]} for i, node in hierarchy.items()}
+def _full_id(image_id: int | str) -> str:
+    """COCO's image id with all its 12 digits."""
+    return str(image_id).zfill(12)
 
 
-def _erase(layers: np.ndarray, regions: Any) -> None:
+def _erase(layers: np.ndarray, regions: Iterable[tuple[int, int]]) -> None:
     """Sets the pixels of (layer, label) regions to 0, each layer once."""
-    for layer in {layer for layer, _ in regions}:
+    labels: dict[int, list[int]] = {}
+    for layer, label in regions:
+        labels.setdefault(layer, []).append(label)
+    for layer, gone in labels.items():
         table = np.arange(256, dtype=np.uint8)
-        table[[label for where, label in regions if where == layer]] = 0
+        table[gone] = 0
         cv2.LUT(layers[layer], table, dst=layers[layer])
 
 
-def _read_layers(path: Path) -> tuple[np.ndarray, list[tuple[int, int]]]:
+def _read_layers(path: Path) -> tuple[np.ndarray, Sequence[tuple[int, int]]]:
     """Label layers uint8 (L, H, W) and the (layer, label) of each object."""
     try:
         encoded, mapping = load_pickle(path)
-        layers = [cv2.imdecode(layer, cv2.IMREAD_UNCHANGED) for layer in encoded]
-        return np.stack(layers), mapping
-    except (OSError, pickle.UnpicklingError) as error:
+        layers = np.stack([cv2.imdecode(layer, cv2.IMREAD_UNCHANGED) for layer in encoded])
+    except OSError as error:
+        raise SampleError(f"{path} can't be read ({error.strerror})") from error
+    except pickle.UnpicklingError as error:
         raise SampleError(str(error)) from error
     except (TypeError, ValueError, cv2.error) as error:
-        raise SampleError(f"{path} holds no label layers ({error})") from error
+        raise SampleError(f"{path} does not hold label layers and a mapping ({error})") from error
+    if layers.dtype != np.uint8 or layers.ndim != 3:
+        raise SampleError(f"{path} holds a layer that is no 8-bit label map; fetch it again")
+    return layers, mapping
 
 
 def _read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
-    """RGB uint8 (H, W, 3) of an image file."""
+    """RGB uint8 (H, W, 3) of an image file; unlike cv2.imread, it never takes the torn half of a JPEG for an image."""
     try:
         encoded = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
@@ -256,7 +282,5 @@ def _existing_folder(folder: str | os.PathLike[str] | None, what: str) -> Path:
 
 
 def _sizes_differ(image_path: Path, image: np.ndarray, mask_path: Path, mask: np.ndarray) -> str:
-    return (
-        f"{image_path} is {image.shape[1]}x{image.shape[0]} pixels and its mask {mask_path} "
-        f"{mask.shape[1]}x{mask.shape[0]}; they must be equal"
-    )
+    image_size, mask_size = (f"{array.shape[1]}x{array.shape[0]}" for array in (image, mask))
+    return f"{image_path} is {image_size} pixels, but its mask {mask_path} is {mask_size}; they must be equal"

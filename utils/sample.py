@@ -1,6 +1,7 @@
 """One annotated image: the photo, its label layers and the tree of objects they encode."""
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -184,6 +185,8 @@ def _replay_on_soft_masks(replay: dict[str, Any]) -> Callable[[np.ndarray], np.n
     import cv2
     from albumentations import ReplayCompose
 
-    transform = ReplayCompose._restore_for_replay(replay)
+    with warnings.catch_warnings():  # it warns of arguments that it wrote into the replay itself
+        warnings.simplefilter("ignore")
+        transform = ReplayCompose._restore_for_replay(replay)
     transform.set_mask_interpolation(cv2.INTER_LINEAR)
-    return lambda mask: transform(image=np.zeros((*mask.shape, 3), np.uint8), mask=mask)["mask"]
+    return lambda mask: transform(image=np.zeros((*mask.shape, 3), np.uint8), mask=mask, force_apply=True)["mask"]
