@@ -267,9 +267,11 @@ def _read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     """RGB uint8 (H, W, 3) of an image file; unlike cv2.imread, it never takes the torn half of a JPEG for an image."""
     try:
         encoded = np.fromfile(path, dtype=np.uint8)
+        image = cv2.imdecode(encoded, flags) if encoded.size else None
     except OSError as error:
         raise SampleError(f"{path} can't be read ({error.strerror})") from error
-    image = cv2.imdecode(encoded, flags) if encoded.size else None
+    except cv2.error as error:  # larger than OpenCV allows, for example
+        raise SampleError(f"{path} can't be decoded ({error})") from error
     if image is None:
         raise SampleError(f"{path} is truncated or no image that OpenCV reads; fetch it again or remove it")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
