@@ -140,14 +140,14 @@ COLOUR = [A.RandomBrightnessContrast(p=0.75), A.RGBShift(p=0.75), A.ImageCompres
 
 
 def assert_alike(first: np.ndarray, second: np.ndarray) -> None:
-    """Masks resampled twice may differ by three pixels at the outline, nowhere else.
+    """Masks resampled twice may differ by two pixels at the outline, nowhere else.
 
     OpenCV's nearest interpolation shifts by up to half a pixel of the smaller image where it resizes.
     """
     second = second.astype(np.uint8)
-    kernel = np.ones((7, 7), np.uint8)
+    kernel = np.ones((5, 5), np.uint8)
     assert (first <= cv2.dilate(second, kernel)).all()
-    assert (first >= cv2.erode(second, kernel)).all()
+    assert (first >= cv2.erode(second, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)).all()
 
 
 @pytest.mark.parametrize("layers", [1, 3, 6])
