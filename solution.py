@@ -1,0 +1,1314 @@
+"""Click-based interactive segmentation: a person clicks on an object or beside it, and the mask gets better.
+
+The file reads from top to bottom: what the network sees (clicks and frames), what it is (a DeepLabv3 with three more
+input channels), how it is asked (Predictor), and how it is taught (train_segmentation). It is the only code that the
+grading system needs; predicting imports nothing but torch, torchvision, numpy and OpenCV.
+
+Coordinates are (y, x) in pixels; the centre of the first pixel is (0, 0).
+"""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import csv
+import dataclasses
+import json
+import math
+import os
+import pickle
+import sys
+import time
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.models.segmentation.deeplabv3 import ASPP
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+CHECKPOINT_FORMAT = 1
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+STRIDE = 16  # of the features that the ASPP sees; network inputs are multiples of it
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What the network sees: clicks as disks, images through frames
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def click_disks(points: Tensor, height: int, width: int, radius: float) -> Tensor:
+    """Draws clicks as disks, one map for the positive and one for the negative ones.
+
+    Args:
+        points: (B, 2N, 3) rows (y, x, index), N positive ones and then N negative ones, in pixels of the network
+            input; a negative index marks padding.
+        height, width: size of the maps in pixels.
+        radius: of the disks in pixels; a pixel at exactly this distance still belongs to the disk.
+
+    Returns:
+        float32 (B, 2, height, width) of zeros and ones.
+    """
+    y, x, index = points.float().unbind(-1)
+    y = y.masked_fill(index < 0, -1e6)  # padding: far away from every pixel
+    dy2 = (torch.arange(height, device=points.device) - y[..., None]) ** 2
+    dx2 = (torch.arange(width, device=points.device) - x[..., None]) ** 2
+    distance2 = dy2[..., :, None] + dx2[..., None, :]
+    batch, rows = points.shape[:2]
+    return (distance2.view(batch, 2, rows // 2, height, width).amin(2) <= radius**2).float()
+
+
+class Frame(NamedTuple):
+    """An invertible change of frame: a box of the image, resized to the network's input and perhaps mirrored.
+
+    It moves images, masks and clicks together, so that no coordinate arithmetic is needed elsewhere.
+
+    Attributes:
+        top, left, height, width: the box in pixels of the image.
+        out_height, out_width: size of the network input in pixels.
+        mirrored: left and right are exchanged.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    out_height: int
+    out_width: int
+    mirrored: bool = False
+
+    def take(self, image: np.ndarray) -> np.ndarray:
+        """The box of an image or map (H, W) or (H, W, C), as the network sees it: (out_height, out_width[, C])."""
+        box = image[self.top : self.top + self.height, self.left : self.left + self.width]
+        box = _resize(box, self.out_height, self.out_width)
+        return np.ascontiguousarray(box[:, ::-1]) if self.mirrored else box
+
+    def restore(self, probability: np.ndarray, height: int, width: int) -> np.ndarray:
+        """A map (out_height, out_width) of the network, back in an image of this size; 0 outside the box."""
+        box = probability[:, ::-1] if self.mirrored else probability
+        box = _resize(np.ascontiguousarray(box), self.height, self.width)
+        if (self.height, self.width) == (height, width):
+            return box
+        whole = np.zeros((height, width), box.dtype)
+        whole[self.top : self.top + self.height, self.left : self.left + self.width] = box
+        return whole
+
+    def to_input(self, points: np.ndarray) -> np.ndarray:
+        """Points (N, 2) of the image in pixels of the network input; float, they may lie between pixels."""
+        scale = np.array([self.out_height / self.height, self.out_width / self.width])
+        moved = (np.asarray(points, np.float64).reshape(-1, 2) - (self.top, self.left) + 0.5) * scale - 0.5
+        if self.mirrored:
+            moved[:, 1] = self.out_width - 1 - moved[:, 1]
+        return moved
+
+    def to_image(self, points: np.ndarray) -> np.ndarray:
+        """The inverse of `to_input`."""
+        moved = np.array(points, np.float64).reshape(-1, 2)
+        if self.mirrored:
+            moved[:, 1] = self.out_width - 1 - moved[:, 1]
+        scale = np.array([self.height / self.out_height, self.width / self.out_width])
+        return (moved + 0.5) * scale - 0.5 + (self.top, self.left)
+
+    def contains(self, points: np.ndarray) -> bool:
+        """Whether all points (N, 2) of the image lie in the box."""
+        offset = np.asarray(points).reshape(-1, 2) - (self.top, self.left)
+        return bool(((offset >= 0) & (offset < (self.height, self.width))).all())
+
+    def mirror(self) -> Frame:
+        """The same frame seen in a mirror."""
+        return self._replace(mirrored=not self.mirrored)
+
+
+def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Averages where pixels become fewer, interpolates linearly where they become more."""
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = height * width < image.shape[0] * image.shape[1]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def input_size(height: int, width: int, working_size: int, keep_aspect: bool = True) -> Tuple[int, int]:
+    """Size of the network input for a box: about working_size**2 pixels in the box's shape, multiples of 16.
+
+    The area is what costs time and what the network was trained at, so it is held constant; sides are limited to
+    twice the working size, which bounds the memory for boxes of any shape.
+    """
+    if not keep_aspect:
+        height = width = 1
+    scale = working_size / math.sqrt(height * width)
+    sides = (min(2 * working_size, max(2 * STRIDE, round(side * scale / STRIDE) * STRIDE)) for side in (height, width))
+    return tuple(sides)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What the network is: DeepLabv3 with a stride-4 skip and six input channels
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """All that is needed to build the network of a checkpoint and to ask it as it was trained."""
+
+    backbone: str = "mobilenet_v2"
+    working_size: int = 256  # network inputs have about working_size**2 pixels
+    disk_radius: float = 5.0  # of a click, in pixels of the network input
+    pred_thr: float = 0.5  # probabilities above it are the object
+    aspp_rates: Tuple[int, ...] = (3, 6, 9)  # a 256 px input has 16x16 features: rate 18 would see padding only
+    decoder_width: int = 64
+
+
+class _Backbone(NamedTuple):
+    builder: str  # in torchvision.models
+    body: Optional[str]  # the part with the features, if not the model itself
+    low: str  # layer of stride 4
+    high: str  # layer of stride 16
+    channels: Tuple[int, int]  # of low and high
+
+
+BACKBONES = {
+    "mobilenet_v2": _Backbone("mobilenet_v2", "features", "3", "17", (24, 320)),
+    "mobilenet_v3_large": _Backbone("mobilenet_v3_large", "features", "3", "15", (24, 160)),
+    "resnet50": _Backbone("resnet50", None, "layer1", "layer4", (256, 2048)),
+    "resnet101": _Backbone("resnet101", None, "layer1", "layer4", (256, 2048)),
+}
+
+
+def _build_backbone(name: str, pretrained: Union[bool, PathLike]) -> IntermediateLayerGetter:
+    """A torchvision classifier without its head, at output stride 16, that gives {"low", "high"} features."""
+    if name not in BACKBONES:
+        raise ValueError(f"unknown backbone {name!r}: choose one of {', '.join(BACKBONES)}")
+    spec = BACKBONES[name]
+    weights = "IMAGENET1K_V1" if pretrained is True else None
+    options: Dict[str, Any] = {"replace_stride_with_dilation": [False, False, True]} if spec.body is None else {}
+    classifier = getattr(torchvision.models, spec.builder)(weights=weights, **options)
+    if not isinstance(pretrained, bool):
+        classifier.load_state_dict(torch.load(pretrained, map_location="cpu", weights_only=True))
+    body = getattr(classifier, spec.body) if spec.body else classifier
+    if spec.body:
+        _dilate_last_stage(body)
+    return IntermediateLayerGetter(body, {spec.low: "low", spec.high: "high"})
+
+
+def _dilate_last_stage(features: nn.Sequential) -> None:
+    """Keeps a mobile network at stride 16: its fifth and last stride of 2 becomes a dilation of 2 behind it."""
+    depthwise = [m for m in features.modules() if isinstance(m, nn.Conv2d) and m.groups > 1]
+    last_stride = [i for i, conv in enumerate(depthwise) if conv.stride == (2, 2)][-1]
+    for i, conv in enumerate(depthwise[last_stride:]):
+        rate = 1 if i == 0 else 2
+        conv.stride, conv.dilation = (1, 1), (rate, rate)
+        conv.padding = tuple(rate * (k - 1) // 2 for k in conv.kernel_size)
+
+
+def _widen_first_convolution(backbone: nn.Module) -> None:
+    """Gives the first convolution three more input channels: previous mask, positive and negative clicks.
+
+    The RGB filters stay. The new ones start at zero: the first step then sees exactly the ImageNet features, which the
+    backbone's frozen normalisation statistics belong to, and the gradient of a zero filter is not zero.
+    """
+    name, old = next((n, m) for n, m in backbone.named_modules() if isinstance(m, nn.Conv2d))
+    new = nn.Conv2d(6, old.out_channels, old.kernel_size, old.stride, old.padding, bias=old.bias is not None)
+    with torch.no_grad():
+        new.weight.zero_()
+        new.weight[:, :3] = old.weight
+    parent = backbone.get_submodule(name.rpartition(".")[0])
+    setattr(parent, name.rpartition(".")[2], new)
+
+
+def _convolution(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint can't be used; the message names the file and the reason."""
+
+
+class ISModel(nn.Module):
+    """DeepLabv3 (Chen et al. 2017) for clicks: an ASPP at stride 16, a stride-4 skip (DeepLabv3+, 2018), one logit.
+
+    Args:
+        backbone: one of BACKBONES.
+        pretrained: False for random weights, True for torchvision's IMAGENET1K_V1 (a download), or the path of a
+            state_dict file of the torchvision classifier.
+        config: everything else about the network; its backbone is replaced by `backbone`.
+
+    Attributes:
+        pred_thr: probabilities above it belong to the object.
+        freeze_norm: the backbone's BatchNorm keeps its statistics while training. They were measured on ImageNet;
+            batches of click crops are too small and too alike to measure better ones.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "mobilenet_v2",
+        pretrained: Union[bool, PathLike] = False,
+        config: NetworkConfig = NetworkConfig(),
+    ) -> None:
+        super().__init__()
+        self.freeze_norm = pretrained is not False
+        self._build(dataclasses.replace(config, backbone=backbone), pretrained)
+
+    def _build(self, config: NetworkConfig, pretrained: Union[bool, PathLike] = False) -> None:
+        self.config = config
+        self.pred_thr = config.pred_thr
+        self.backbone = _build_backbone(config.backbone, pretrained)
+        _widen_first_convolution(self.backbone)
+        low, high = BACKBONES[config.backbone].channels
+        width = config.decoder_width
+        self.aspp = ASPP(high, list(config.aspp_rates))
+        self.project = _convolution(256, width, 1)
+        self.skip = _convolution(low, width // 2, 1)
+        self.decoder = nn.Sequential(
+            _convolution(width + width // 2, width, 3), _convolution(width, width, 3), nn.Conv2d(width, 1, 1)
+        )
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> ISModel:
+        """Sets the training mode; see `freeze_norm`."""
+        super().train(mode)
+        if mode and self.freeze_norm:
+            for module in self.backbone.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+    def forward(self, image: Tensor, points: Tensor) -> Dict[str, Tensor]:
+        """One look at an image with clicks.
+
+        Args:
+            image: float (B, 4, H, W), RGB in [0, 1] and the previous mask's probabilities (0 without one).
+            points: float (B, 2N, 3), see `click_disks`.
+
+        Returns:
+            {"instances": logits (B, 1, H, W)}.
+        """
+        size = image.shape[-2:]
+        disks = click_disks(points, size[0], size[1], self.config.disk_radius)
+        rgb = (image[:, :3] - self.mean) / self.std
+        inputs = torch.cat([rgb, image[:, 3:], disks.to(image.dtype)], dim=1)
+        features = self.backbone(inputs.contiguous(memory_format=torch.channels_last))
+        low = self.skip(features["low"])
+        high = _upsample(self.project(self.aspp(features["high"])), low.shape[-2:])
+        return {"instances": _upsample(self.decoder(torch.cat([high, low], dim=1)), size)}
+
+    def restore_from_checkpoint(self, path: PathLike, device: torch.device) -> None:
+        """Becomes the network of a checkpoint file, on this device.
+
+        Args:
+            path: a file of `save_model`, or a bare {"state_dict": ...} of this model.
+            device: where the network shall compute.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, of another model or of a newer version of this code.
+        """
+        content = _read_checkpoint(path)
+        state = content["state_dict"]
+        config = _config_of(content, path)
+        self._build(config)
+        _load_strictly(self, state, path)
+        self.to(device)
+
+
+def _upsample(x: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def _read_checkpoint(path: PathLike) -> Dict[str, Any]:
+    """The content of a checkpoint file, read without running any code in it."""
+    if not os.path.isfile(path):
+        raise CheckpointError(f"{path}: there is no such file; train one with `python solution.py`")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: damaged, or not a plain checkpoint of tensors ({reason})") from None
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise CheckpointError(f'{path}: not a checkpoint of this model: it holds no "state_dict" of tensors')
+    return content
+
+
+def _config_of(content: Dict[str, Any], path: PathLike) -> NetworkConfig:
+    """The configuration that a checkpoint carries or, for a bare state_dict, the one its shapes betray."""
+    version = content.get("format", 0)
+    if not isinstance(version, int) or version > CHECKPOINT_FORMAT:
+        raise CheckpointError(
+            f"{path}: written in format {version}, this solution.py reads up to {CHECKPOINT_FORMAT}; update it"
+        )
+    if "config" not in content:
+        return _guess_config(content["state_dict"], path)
+    config = content["config"]
+    known = {f.name for f in dataclasses.fields(NetworkConfig)}
+    if not isinstance(config, dict) or not set(config) <= known or config.get("backbone") not in BACKBONES:
+        raise CheckpointError(f"{path}: its config is not one of this model: {config!r:.200}")
+    return NetworkConfig(**{**config, "aspp_rates": tuple(config.get("aspp_rates", NetworkConfig.aspp_rates))})
+
+
+def _guess_config(state: Dict[str, Tensor], path: PathLike) -> NetworkConfig:
+    """Recognises the backbone of a bare state_dict by the names and shapes of its tensors."""
+    for name in BACKBONES:
+        config = NetworkConfig(backbone=name)
+        with torch.device("meta"):
+            shapes = {key: value.shape for key, value in ISModel(name).state_dict().items()}
+        if shapes == {key: value.shape for key, value in state.items()}:
+            return config
+    return NetworkConfig()  # loading it will name what differs
+
+
+def _load_strictly(model: nn.Module, state: Dict[str, Tensor], path: PathLike) -> None:
+    """Loads weights of any float type; names the first keys that differ if it is another network's."""
+    own = model.state_dict()
+    missing = [f"{key} is missing" for key in own if key not in state]
+    foreign = [f"{key} is not of this model" for key in state if key not in own]
+    reshaped = [
+        f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    differences = missing + foreign + reshaped
+    if differences:
+        shown = "; ".join(differences[:5])
+        raise CheckpointError(f"{path}: weights of another network, {len(differences)} keys differ: {shown}")
+    model.load_state_dict(state)
+
+
+def save_model(model: ISModel, path: PathLike, training: Optional[Dict[str, Any]] = None) -> None:
+    """Writes a checkpoint: fp16 weights, config and, as plain containers, how it was trained.
+
+    Written beside and renamed, so that a reader never meets half a file.
+    """
+    half = {k: v.detach().cpu().half() if v.is_floating_point() else v.cpu() for k, v in model.state_dict().items()}
+    config = {**dataclasses.asdict(model.config), "aspp_rates": list(model.config.aspp_rates)}
+    content = {"format": CHECKPOINT_FORMAT, "config": config, "state_dict": half, "training": training or {}}
+    _save_beside(content, path)
+
+
+def _save_beside(content: Dict[str, Any], path: PathLike) -> None:
+    beside = f"{path}.{os.getpid()}.tmp"
+    torch.save(content, beside)
+    os.replace(beside, path)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# How it is asked: Predictor
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class _Click(NamedTuple):
+    """A click as the Predictor remembers it: plain numbers, comparable and hashable."""
+
+    y: int
+    x: int
+    is_positive: bool
+
+
+class _Estimate(NamedTuple):
+    """A probability map: of the whole image (frame is None), or of one frame at the network's resolution."""
+
+    probability: np.ndarray
+    frame: Optional[Frame] = None
+
+    def whole(self, height: int, width: int) -> np.ndarray:
+        return self.probability if self.frame is None else self.frame.restore(self.probability, height, width)
+
+
+class Simulation(NamedTuple):
+    """The grader's protocol played on one image; lists have an entry a click."""
+
+    masks: List[np.ndarray]  # bool (H, W)
+    clicks: List[Tuple[int, int, bool]]  # (y, x, is_positive)
+    ious: List[float]
+
+
+class Predictor:
+    """Asks the model about one image after another, click by click: `set_input_image`, then `get_prediction`.
+
+    A prediction depends on the image, the click list and the mask that the list started from, and on nothing else:
+    each click is a step from the prediction of the clicks before it, and these are remembered. A list that does not
+    extend the last one (an undo, a deletion, a change) goes on from the longest prefix that both have in common.
+
+    Args:
+        model: an ISModel in evaluation mode.
+        device: where it computes.
+        with_flip: average with the prediction for the mirrored input.
+        zoom_in: from the second click look at the object only: the box of the last mask and all clicks.
+        keep_aspect: keep the image's proportions; else the network input is a square.
+        expand_ratio: of the zoom-in box about its centre.
+        min_box: sides of the zoom-in box are at least this fraction of the image's longer side.
+        working_size: network inputs have about working_size**2 pixels; the checkpoint's own if left out.
+    """
+
+    def __init__(
+        self,
+        model: ISModel,
+        device: torch.device,
+        with_flip: bool = True,
+        zoom_in: bool = True,
+        keep_aspect: bool = True,
+        expand_ratio: float = 1.4,
+        min_box: float = 0.2,
+        working_size: Optional[int] = None,
+    ) -> None:
+        self.model = model
+        self.device = torch.device(device)
+        self.with_flip = with_flip
+        self.zoom_in = zoom_in
+        self.keep_aspect = keep_aspect
+        self.expand_ratio = expand_ratio
+        self.min_box = min_box
+        self.working_size = working_size or model.config.working_size
+        self._image: Optional[np.ndarray] = None
+        self._known: Dict[Tuple[_Click, ...], _Estimate] = {}
+
+    def set_input_image(self, image: np.ndarray) -> None:
+        """Begins with an image; what was known of the last one is forgotten.
+
+        Args:
+            image: (H, W), (H, W, 1), RGB (H, W, 3) or RGBA (H, W, 4); uint8, uint16 or float in [0, 1]. Alpha is
+                ignored.
+
+        Raises:
+            ValueError: any other shape or type, an empty image, or values that are not in [0, 1] (NaN among them).
+        """
+        self._image = _as_rgb8(image)
+        self._known = {(): _Estimate(np.zeros(self._image.shape[:2], np.float32))}
+
+    def get_prediction(self, clicker: Any, prev_mask: Union[np.ndarray, Tensor, None] = None) -> np.ndarray:
+        """The object's probability map for these clicks.
+
+        Args:
+            clicker: gives the list of clicks by `get_clicks()`; each has `is_positive` and `coords` (y, x) in pixels
+                of the image. It is not changed.
+            prev_mask: probabilities in [0, 1], numpy (H, W) or tensor (1, 1, H, W), to take for the prediction before
+                the last click, so that work can start from any mask.
+
+        Returns:
+            float32 (H, W) in [0, 1], the caller's own.
+
+        Raises:
+            RuntimeError: no image is set.
+            ValueError: there are no clicks, one lies outside the image, or prev_mask does not fit.
+        """
+        if self._image is None:
+            raise RuntimeError("no image to predict for: call set_input_image(image) first")
+        height, width = self._image.shape[:2]
+        clicks = _read_clicks(clicker, height, width)
+        self._known = {known: value for known, value in self._known.items() if clicks[: len(known)] == known}
+        if prev_mask is not None:
+            self._known[clicks[:-1]] = _Estimate(_as_probability(prev_mask, height, width))
+            self._known.pop(clicks, None)
+        with torch.no_grad():
+            for count in range(len(max(self._known, key=len)) + 1, len(clicks) + 1):
+                self._known[clicks[:count]] = self._step(self._known[clicks[: count - 1]], clicks[:count])
+        return self._known[clicks].whole(height, width).copy()
+
+    def simulate(self, image: np.ndarray, gt_mask: np.ndarray, clicks: int = 3) -> Simulation:
+        """Plays the grader's protocol on one image with a known object.
+
+        Args:
+            image: as for `set_input_image`.
+            gt_mask: (H, W), not 0 on the object.
+            clicks: how many.
+
+        Returns:
+            Masks, clicks and IoUs after each click; two empty masks have an IoU of 1.
+        """
+        truth = np.asarray(gt_mask) != 0
+        self.set_input_image(image)
+        if truth.shape != self._image.shape[:2]:
+            raise ValueError(f"the mask is {truth.shape}, its image {self._image.shape[:2]}: give a mask per pixel")
+        robot = _RobotUser(truth)
+        mask = np.zeros_like(truth)
+        result = Simulation([], [], [])
+        for _ in range(clicks):
+            robot.click(mask)
+            mask = self.get_prediction(robot) > self.model.pred_thr
+            result.masks.append(mask)
+            result.ious.append(_iou(truth, mask))
+        result.clicks.extend((*click.coords, click.is_positive) for click in robot.clicks)
+        return result
+
+    def _step(self, last: _Estimate, clicks: Tuple[_Click, ...]) -> _Estimate:
+        """One look of the network, with all clicks and the last estimate."""
+        height, width = self._image.shape[:2]
+        last_map = last.whole(height, width)
+        frame = self._choose_frame(last_map, clicks)
+        views = [frame, frame.mirror()] if self.with_flip else [frame]
+        image = torch.from_numpy(np.stack([view.take(self._image) for view in views]))
+        mask = torch.from_numpy(np.stack([view.take(last_map) for view in views]))
+        image = image.to(self.device).permute(0, 3, 1, 2).float() / 255
+        inputs = torch.cat([image, mask.to(self.device)[:, None]], dim=1)
+        points = torch.stack([_points_tensor(view, clicks) for view in views]).to(self.device)
+        probability = torch.sigmoid(self.model(inputs, points)["instances"][:, 0].float())
+        if self.with_flip:
+            probability = (probability[:1] + probability[1:].flip(-1)) / 2
+        return _Estimate(probability[0].cpu().numpy(), frame)
+
+    def _choose_frame(self, last_map: np.ndarray, clicks: Tuple[_Click, ...]) -> Frame:
+        """The whole image or, from the second click on and where there is a mask, the object's surroundings."""
+        height, width = last_map.shape
+        box = (0, 0, height, width)
+        if self.zoom_in and len(clicks) > 1:
+            box = self._object_box(last_map > self.model.pred_thr, clicks) or box
+        top, left, bottom, right = box
+        size = input_size(bottom - top, right - left, self.working_size, self.keep_aspect)
+        return Frame(top, left, bottom - top, right - left, *size)
+
+    def _object_box(self, mask: np.ndarray, clicks: Tuple[_Click, ...]) -> Optional[Tuple[int, int, int, int]]:
+        """The box (top, left, bottom, right) of a mask and all clicks, expanded; None for an empty mask."""
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        if len(rows) == 0:
+            return None
+        smallest = self.min_box * max(mask.shape)
+        ends = []
+        for used, clicked, length in ((rows, 0, mask.shape[0]), (columns, 1, mask.shape[1])):
+            low = min(used[0], min(click[clicked] for click in clicks))
+            high = max(used[-1], max(click[clicked] for click in clicks)) + 1
+            side = max((high - low) * self.expand_ratio, smallest)
+            begin = max(0, min(low, math.floor((low + high - side) / 2)))
+            ends.append((int(begin), int(min(length, max(high, math.ceil((low + high + side) / 2))))))
+        (top, bottom), (left, right) = ends
+        return top, left, bottom, right
+
+
+def _points_tensor(frame: Frame, clicks: Sequence[_Click]) -> Tensor:
+    """Clicks as the network takes them: (2N, 3) rows (y, x, index) in a frame, positive ones first, -1 for padding."""
+    count = max(1, len(clicks))
+    points = np.full((2, count, 3), -1, np.float32)
+    placed = [0, 0]
+    moved = frame.to_input(np.array([(click.y, click.x) for click in clicks]))
+    for index, (click, place) in enumerate(zip(clicks, moved)):
+        kind = 0 if click.is_positive else 1
+        points[kind, placed[kind]] = (*place, index)
+        placed[kind] += 1
+    return torch.from_numpy(points.reshape(2 * count, 3))
+
+
+def _as_rgb8(image: np.ndarray) -> np.ndarray:
+    """Any image that `set_input_image` takes, as uint8 (H, W, 3)."""
+    image = np.asarray(image)
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or image.size == 0:
+        raise ValueError(f"image of shape {image.shape}: give (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not empty")
+    image = image[..., :3]
+    if image.dtype == np.uint16:
+        image = np.round(image / np.float32(257)).astype(np.uint8)
+    elif np.issubdtype(image.dtype, np.floating):
+        if not (image.min() >= 0 and image.max() <= 1):  # NaN fails every comparison
+            raise ValueError("a float image must hold values in [0, 1] and no NaN; divide 8-bit values by 255")
+        image = np.round(image.astype(np.float32) * 255).astype(np.uint8)
+    elif image.dtype != np.uint8:
+        raise ValueError(f"image of type {image.dtype}: give uint8, uint16 or float in [0, 1]")
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else np.array(image)
+
+
+def _as_probability(mask: Union[np.ndarray, Tensor], height: int, width: int) -> np.ndarray:
+    """A previous mask, checked, as float32 (H, W)."""
+    if isinstance(mask, Tensor):
+        mask = mask.detach().cpu().numpy()
+    mask = np.asarray(mask, np.float32)
+    if mask.shape not in ((height, width), (1, 1, height, width)):
+        raise ValueError(f"prev_mask of shape {mask.shape}: give {(height, width)} as the image, or {(1, 1, height, width)}")
+    if not (mask.min() >= 0 and mask.max() <= 1):
+        raise ValueError("prev_mask must hold probabilities in [0, 1] and no NaN")
+    return mask.reshape(height, width).copy()
+
+
+def _read_clicks(clicker: Any, height: int, width: int) -> Tuple[_Click, ...]:
+    """The clicks of a clicker as plain numbers, checked against the image's size."""
+    clicks = tuple(_Click(int(c.coords[0]), int(c.coords[1]), bool(c.is_positive)) for c in clicker.get_clicks())
+    if not clicks:
+        raise ValueError("no clicks to predict from: add one to the clicker first")
+    for click in clicks:
+        if not (0 <= click.y < height and 0 <= click.x < width):
+            raise ValueError(f"click (y={click.y}, x={click.x}) lies outside the image of {height}x{width} pixels")
+    return clicks
+
+
+class _RobotClick(NamedTuple):
+    is_positive: bool
+    coords: Tuple[int, int]
+
+
+class _RobotUser:
+    """The grader's user: clicks into the middle of the largest error, where the distance to its edge is greatest."""
+
+    def __init__(self, truth: np.ndarray) -> None:
+        self.truth = truth
+        self.clicks: List[_RobotClick] = []
+        self._free = np.ones_like(truth)
+
+    def get_clicks(self) -> List[_RobotClick]:
+        return self.clicks
+
+    def click(self, mask: np.ndarray) -> None:
+        """Adds the next click for this mask (H, W) bool; ties between misses and extras are extras."""
+        missed = edge_distance(self.truth & ~mask) * self._free
+        extra = edge_distance(~self.truth & mask) * self._free
+        is_positive = bool(missed.max() > extra.max())
+        distance = missed if is_positive else extra
+        y, x = np.unravel_index(int(distance.argmax()), distance.shape)
+        self._free[y, x] = False
+        self.clicks.append(_RobotClick(is_positive, (int(y), int(x))))
+
+
+def edge_distance(region: np.ndarray) -> np.ndarray:
+    """Exact Euclidean distance of each pixel of a region (H, W) to the nearest pixel that is not in it.
+
+    What lies outside the image is not in it.
+    """
+    padded = np.pad(region.astype(np.uint8), 1)
+    return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+
+
+def _iou(truth: np.ndarray, mask: np.ndarray) -> float:
+    union = np.count_nonzero(truth | mask)
+    return np.count_nonzero(truth & mask) / union if union else 1.0
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# How it is taught, 1: the recipe
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _setting(default: Any, group: str, text: str) -> Any:
+    """A field of the recipe, with the group and the line of explanation that `--help` shows."""
+    return field(default=default, metadata={"group": group, "help": text})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what training does; the defaults made the shipped checkpoint.
+
+    Counted in samples, never in minutes, and drawn from counters: sample i of the run is a function of (seed, i).
+    """
+
+    samples: int = _setting(60_000, "length", "samples to train on, repeats counted")
+    stages: Tuple[Tuple[float, int], ...] = _setting(
+        ((0.0, 128), (0.5, 160), (0.8, 224)), "length", "from this part of the run on, inputs of side**2 pixels"
+    )
+    batch_size: int = _setting(16, "length", "samples a step, of all processes together")
+    seed: int = _setting(0, "length", "of every random stream")
+
+    backbone: str = _setting("mobilenet_v2", "network", "one of " + ", ".join(BACKBONES))
+    disk_radius: float = _setting(5.0, "network", "of a click in pixels of the network input")
+    working_size: int = _setting(256, "network", "predict at about working_size**2 pixels")
+
+    rate: float = _setting(5e-4, "optimiser", "AdamW's rate at the end of the warm-up")
+    backbone_factor: float = _setting(0.3, "optimiser", "the pretrained layers' rate, relative to `rate`")
+    weight_decay: float = _setting(0.01, "optimiser", "AdamW's, for convolutions only")
+    warm_up: float = _setting(0.03, "optimiser", "part of the run over which the rate rises")
+    floor: float = _setting(0.01, "optimiser", "the cosine ends at this part of `rate`")
+    clip: float = _setting(3.0, "optimiser", "largest norm of a gradient")
+    ema: float = _setting(0.998, "optimiser", "decay a step of the averaged weights, which are the result")
+
+    min_area: int = _setting(1000, "objects", "in pixels of a photo with a long side of 512")
+    long_side: int = _setting(512, "objects", "photos are brought to this long side before anything else")
+    stuff: float = _setting(0.1, "objects", "probability of a stuff region (sky, grass) as the object")
+    part: float = _setting(0.2, "objects", "probability of any object of the hierarchy, not only a root")
+    merge: float = _setting(0.2, "objects", "probability of two objects as one, touching ones first")
+    paste: float = _setting(0.15, "objects", "probability of another photo's object pasted over the picture")
+
+    zoom: float = _setting(0.6, "crops", "probability of a crop about the object; else most of the photo")
+    zoom_range: Tuple[float, float] = _setting((1.1, 2.5), "crops", "sides of such a crop, relative to the object's box")
+    photo_range: Tuple[float, float] = _setting((0.65, 1.0), "crops", "sides of other crops, relative to the photo's")
+    stretch: float = _setting(1.4, "crops", "largest change of proportions")
+    aspects: Tuple[float, ...] = _setting((1.0, 1.33, 1.78, 0.75), "crops", "width to height of the inputs, one a batch")
+
+    light: float = _setting(0.75, "colours", "probability of another brightness and contrast")
+    tint: float = _setting(0.5, "colours", "probability of a colour shift")
+    grey: float = _setting(0.05, "colours", "probability of a grey picture")
+    blur: float = _setting(0.15, "colours", "probability of motion blur, as in video frames")
+    jpeg: float = _setting(0.2, "colours", "probability of strong JPEG compression")
+
+    first_centre: float = _setting(0.7, "clicks", "probability of the first click at the object's centre; else anywhere")
+    more_points: float = _setting(0.2, "clicks", "probability of further random first points")
+    rounds: Tuple[float, ...] = _setting((0.3, 0.3, 0.25, 0.15), "clicks", "weights of 0, 1, 2, ... further clicks")
+    exact: float = _setting(0.7, "clicks", "probability of a further click as the grader makes it; else nearby")
+
+    focal_alpha: float = _setting(0.5, "loss", "weight of the object's pixels in the focal loss")
+    focal_gamma: float = _setting(2.0, "loss", "exponent of the focal loss")
+    overlap: float = _setting(0.5, "loss", "weight of the soft IoU loss")
+
+
+def learning_rate(recipe: Recipe, seen: int) -> float:
+    """Factor of the rate after `seen` samples: a linear warm-up, then a cosine that ends at the floor."""
+    progress = min(seen / recipe.samples, 1.0)
+    if progress < recipe.warm_up:
+        return max(progress / recipe.warm_up, recipe.floor)
+    cosine = (1 + math.cos(math.pi * (progress - recipe.warm_up) / (1 - recipe.warm_up))) / 2
+    return recipe.floor + (1 - recipe.floor) * cosine
+
+
+def batch_shape(recipe: Recipe, batch: int) -> Tuple[int, int]:
+    """Height and width of the inputs of a batch: the stage's area in one of the recipe's proportions."""
+    progress = batch * recipe.batch_size / recipe.samples
+    side = [side for begin, side in recipe.stages if progress >= begin][-1]
+    aspect = np.random.default_rng((recipe.seed, 1, batch)).choice(recipe.aspects)
+    return input_size(1000, round(1000 * aspect), side)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# How it is taught, 2: samples
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class Photo(NamedTuple):
+    """A photo of the training data: its place in a dataset, and how many of its objects are no stuff."""
+
+    dataset: Any
+    index: int
+    instances: int
+    id: str
+
+
+def find_photos(data: PathLike, ids: Optional[Sequence[str]] = None, splits: Sequence[str] = ("train",)) -> List[Photo]:
+    """The photos of a COCO_LVIS folder, sorted by split and id.
+
+    Args:
+        data: the folder with the splits.
+        ids: only these, looked up in all splits; all photos of `splits` if left out.
+
+    Raises:
+        ValueError: none is there.
+    """
+    from utils.datasets import CocoLvisDataset
+
+    wanted = None if ids is None else {str(i).zfill(12) for i in ids}
+    photos = []
+    for split in splits:
+        dataset = CocoLvisDataset(data, split=split, stuff_prob=1.0)
+        for index, (image_id, info) in enumerate(dataset.dataset_samples):
+            name = str(image_id).zfill(12)
+            if wanted is None or name in wanted:
+                photos.append(Photo(dataset, index, info["num_instance_masks"], name))
+    if not photos:
+        raise ValueError(f"{data}: none of the photos to train on is in its splits {', '.join(splits)}")
+    return photos
+
+
+class Scene(NamedTuple):
+    """A photo (H, W, 3) uint8 and the mask (H, W) bool of the object that is asked for."""
+
+    image: np.ndarray
+    mask: np.ndarray
+
+
+class ClickSamples(torch.utils.data.Dataset):
+    """The endless stream of training samples; item i depends on the recipe's seed and i alone.
+
+    Args:
+        photos: of `find_photos`.
+        recipe: how samples are made.
+
+    Items are dicts: "images" uint8 (3, H, W) RGB, "instances" uint8 (1, H, W), "points" float32 (2N, 3) with the first
+    clicks, "problems": one line for each photo that could not be read, and "id" of the photo.
+    """
+
+    def __init__(self, photos: Sequence[Photo], recipe: Recipe, augmentator: Any = None) -> None:
+        self.photos = photos
+        self.recipe = recipe
+        self.augmentator = augmentator
+
+    def __len__(self) -> int:
+        return self.recipe.samples
+
+    def __getitem__(self, i: int) -> Dict[str, Any]:
+        cv2.setNumThreads(0)
+        rng = np.random.default_rng((self.recipe.seed, 2, i))
+        shape = batch_shape(self.recipe, i // self.recipe.batch_size)
+        problems: List[str] = []
+        photo, scene = self._crop(rng, shape, problems)
+        if rng.random() < self.recipe.paste:
+            scene = _paste(rng, scene, self._crop(rng, shape, problems)[1])
+        if self.augmentator is not None:
+            changed = self.augmentator(image=scene.image, mask=scene.mask.astype(np.uint8))
+            scene = Scene(changed["image"], changed["mask"] > 0)
+        image = change_colours(rng, scene.image, self.recipe)
+        return {
+            "images": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
+            "instances": torch.from_numpy(scene.mask.astype(np.uint8))[None],
+            "points": torch.from_numpy(first_points(rng, scene.mask, self.recipe)),
+            "problems": "\n".join(problems),
+            "id": photo.id,
+        }
+
+    def _crop(self, rng: np.random.Generator, shape: Tuple[int, int], problems: List[str]) -> Tuple[Photo, Scene]:
+        """A crop in which an object is visible; photos that can't be read are noted and others drawn."""
+        for _ in range(100):
+            photo = self.photos[rng.integers(len(self.photos))]
+            try:
+                scene = self._scene(rng, photo)
+            except Exception as error:  # whatever a reader of files throws: the run goes on, and names the file
+                problems.append(f"{photo.id}: {error}".replace("\n", " "))
+                continue
+            if scene is not None:
+                frame = choose_crop(rng, scene.mask, shape, self.recipe)
+                mask = frame.take(scene.mask.astype(np.uint8) * 255) > 127
+                if mask.mean() > 0.004:
+                    return photo, Scene(frame.take(scene.image), mask)
+        raise RuntimeError("100 photos in a row gave no object; the problems met: " + "; ".join(problems[:5]))
+
+    def _scene(self, rng: np.random.Generator, photo: Photo) -> Optional[Scene]:
+        """A photo and one of its objects, both at the recipe's long side; None if no object is large enough."""
+        sample = photo.dataset.get_sample(photo.index)
+        height, width = sample.image.shape[:2]
+        scale = min(1.0, self.recipe.long_side / max(height, width))
+        mask = choose_object(rng, sample, photo.instances, self.recipe.min_area / scale**2, self.recipe)
+        if mask is None:
+            return None
+        height, width = round(height * scale), round(width * scale)
+        small = _resize(mask.astype(np.uint8) * 255, height, width) > 127
+        return Scene(_resize(sample.image, height, width), small)
+
+
+def choose_object(
+    rng: np.random.Generator, sample: Any, instances: int, min_area: float, recipe: Recipe
+) -> Optional[np.ndarray]:
+    """The mask (H, W) bool of what is asked for: an object, a part of one, two objects, or a stuff region.
+
+    Args:
+        sample: a DSample with its stuff regions.
+        instances: ids from this number on are stuff.
+        min_area: in pixels of the sample; None is returned if a few draws find nothing of that size.
+    """
+    tree = sample._objects
+    roots = [i for i, node in tree.items() if i < instances and node.get("parent") is None]
+    things = [i for i in tree if i < instances]
+    stuff = [i for i in tree if i >= instances]
+    kind = rng.random()
+    pool = stuff if kind < recipe.stuff else things if kind < recipe.stuff + recipe.part else roots
+    pool = pool or things or stuff
+    for chosen in rng.permutation(pool)[:8]:
+        mask = sample.get_object_mask(chosen) > 0
+        if np.count_nonzero(mask) >= min_area:
+            if chosen in roots and rng.random() < recipe.merge:
+                mask = _merge(rng, sample, mask, [i for i in roots if i != chosen], min_area)
+            return mask
+    return None
+
+
+def _merge(rng: np.random.Generator, sample: Any, mask: np.ndarray, others: List[int], min_area: float) -> np.ndarray:
+    """The mask with another object added, if one is found that touches it: a rider with a horse."""
+    near = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    for other in rng.permutation(others)[:6]:
+        candidate = sample.get_object_mask(other) > 0
+        if (candidate & near).any() and np.count_nonzero(candidate) >= min_area / 4:
+            return mask | candidate
+    return mask
+
+
+def choose_crop(rng: np.random.Generator, mask: np.ndarray, shape: Tuple[int, int], recipe: Recipe) -> Frame:
+    """Where to look: about the object, as after a zoom-in, or at most of the photo, as at the first click."""
+    height, width = mask.shape
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    middle = np.array([rows[0] + rows[-1] + 1, columns[0] + columns[-1] + 1]) / 2
+    extent = np.array([rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0]], float)
+    stretch = recipe.stretch ** rng.uniform(-1, 1)
+    proportions = np.array([1.0, shape[1] / shape[0] * stretch])
+    if rng.random() < recipe.zoom:
+        factor = math.exp(rng.uniform(*np.log(recipe.zoom_range)))
+        sides = proportions * (extent / proportions).max() * factor
+        middle += rng.uniform(-0.2, 0.2, 2) * extent
+    else:
+        ratio = np.clip(width / height / (shape[1] / shape[0]), 1 / recipe.stretch, recipe.stretch)
+        proportions = np.array([1.0, shape[1] / shape[0] * ratio])
+        sides = proportions * (np.array([height, width]) / proportions).min() * rng.uniform(*recipe.photo_range)
+        middle += rng.uniform(-0.5, 0.5, 2) * sides
+    sides = sides * min(1.0, (np.array([height, width]) / sides).min())
+    sides = np.clip(np.round(sides), 2, (height, width)).astype(int)
+    corner = np.clip(np.round(middle - sides / 2), 0, np.array([height, width]) - sides).astype(int)
+    return Frame(*map(int, (*corner, *sides, *shape)), mirrored=bool(rng.random() < 0.5))
+
+
+def _paste(rng: np.random.Generator, scene: Scene, other: Scene) -> Scene:
+    """Puts the other scene's object over this one; asks for it or for what is left visible of this one's object."""
+    image = np.where(other.mask[..., None], other.image, scene.image)
+    rest = scene.mask & ~other.mask
+    if rng.random() < 0.5 or rest.sum() < 0.5 * scene.mask.sum() or rest.mean() < 0.004:
+        return Scene(image, other.mask)
+    return Scene(image, rest)
+
+
+def change_colours(rng: np.random.Generator, image: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """Another light, tint, sharpness or compression for a picture (H, W, 3) uint8."""
+    if rng.random() < recipe.light:
+        image = cv2.convertScaleAbs(image, alpha=rng.uniform(0.7, 1.3), beta=rng.uniform(-35, 35))
+    if rng.random() < recipe.tint:
+        image = np.clip(image.astype(np.int16) + rng.integers(-20, 21, 3), 0, 255).astype(np.uint8)
+    if rng.random() < recipe.grey:
+        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    if rng.random() < recipe.blur:
+        image = cv2.filter2D(image, -1, _motion_kernel(rng))
+    if rng.random() < recipe.jpeg:
+        quality = int(rng.integers(25, 80))
+        image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+    return image
+
+
+def _motion_kernel(rng: np.random.Generator) -> np.ndarray:
+    """A line through the middle of a small square, in any direction, of sum 1."""
+    size = int(rng.choice([3, 5, 7]))
+    kernel = np.zeros((size, size), np.float32)
+    angle, middle = rng.uniform(0, math.pi), size // 2
+    dy, dx = round(middle * math.sin(angle)), round(middle * math.cos(angle))
+    cv2.line(kernel, (middle - dx, middle - dy), (middle + dx, middle + dy), 1.0)
+    return kernel / kernel.sum()
+
+
+MAX_POINTS = 8  # of each kind in a training sample
+
+
+def first_points(rng: np.random.Generator, mask: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """Points (2 * MAX_POINTS, 3) to begin with: one click in the object and, now and then, a few more anywhere."""
+    points = np.full((2, MAX_POINTS, 3), -1, np.float32)
+    depth = edge_distance(mask)
+    if rng.random() < recipe.first_centre:
+        points[0, 0] = (*np.unravel_index(depth.argmax(), depth.shape), 0)
+    else:
+        points[0, 0] = (*_random_pixel(rng, depth > 0.3 * depth.max()), 100)
+    if rng.random() < recipe.more_points:
+        for n in range(rng.integers(0, 3)):
+            points[0, 1 + n] = (*_random_pixel(rng, mask), 100)
+        if not mask.all():
+            for n in range(rng.integers(0, 3)):
+                points[1, n] = (*_random_pixel(rng, ~mask), 100)
+    return points.reshape(-1, 3)
+
+
+def _random_pixel(rng: np.random.Generator, region: np.ndarray) -> Tuple[int, int]:
+    places = np.flatnonzero(region)
+    return divmod(int(places[rng.integers(len(places))]), region.shape[1])
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# How it is taught, 3: rounds of clicks and the loss
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def batch_edge_distances(regions: Tensor) -> Tensor:
+    """`edge_distance` of many regions (N, H, W) bool at once, as float32 on the same device.
+
+    On the CPU by OpenCV. On a GPU as the smallest of all squared distances, first along columns and then along rows
+    (Felzenszwalb and Huttenlocher 2012 without their envelope: its brute force is what a GPU is good at).
+    """
+    if regions.device.type == "cpu":
+        return torch.from_numpy(np.stack([edge_distance(region) for region in regions.numpy()]))
+    distance2 = F.pad(regions, (1, 1, 1, 1)).float() * 1e6
+    for _ in range(2):
+        steps = torch.arange(distance2.shape[1], device=regions.device, dtype=torch.float32)
+        offsets2 = (steps[:, None] - steps) ** 2
+        distance2 = (distance2[:, None] + offsets2[..., None]).amin(2).transpose(1, 2)
+    return distance2[:, 1:-1, 1:-1].sqrt()
+
+
+def next_clicks(truth: Tensor, mask: Tensor, exact: Tensor, noise: Tensor) -> Tuple[Tensor, Tensor]:
+    """The user's next click for each sample: in the largest error, at its middle or near it.
+
+    Args:
+        truth, mask: bool (B, H, W).
+        exact: bool (B,), the grader's click: where the distance to the error's edge is greatest.
+        noise: float (B, H, W) in [0, 1) that decides where a click that is not exact falls.
+
+    Returns:
+        (B, 3) rows (y, x, is_positive), and bool (B,): whether there was an error to click on.
+    """
+    batch, height, width = truth.shape
+    distances = batch_edge_distances(torch.cat([truth & ~mask, ~truth & mask])).view(2, batch, height * width)
+    deepest = distances.amax(-1)
+    positive = deepest[0] > deepest[1]
+    distance = torch.where(positive[:, None], distances[0], distances[1])
+    near = (distance > distance.amax(1, keepdim=True) / 2) * (1 + noise.view(batch, -1))
+    place = torch.where(exact, distance.argmax(1), near.argmax(1))
+    rows = [torch.div(place, width, rounding_mode="floor"), place % width, positive]
+    return torch.stack([row.float() for row in rows], 1), deepest.amax(0) > 0
+
+
+def add_clicks(points: Tensor, clicks: Tensor, wanted: Tensor, index: int) -> Tensor:
+    """A copy of points (B, 2N, 3) with each sample's click in the first free row of its kind."""
+    batch, rows = points.shape[:2]
+    points = points.clone().view(batch, 2, rows // 2, 3)
+    kind = 1 - clicks[:, 2].long()
+    free = (points[..., 2] >= 0).sum(2).gather(1, kind[:, None])[:, 0].clamp(max=rows // 2 - 1)
+    row = torch.cat([clicks[:, :2], torch.full_like(clicks[:, :1], index)], 1)
+    here = torch.arange(batch, device=points.device)
+    points[here, kind, free] = torch.where(wanted[:, None], row, points[here, kind, free])
+    return points.view(batch, rows, 3)
+
+
+def click_rounds(
+    model: ISModel, images: Tensor, truth: Tensor, points: Tensor, count: int, recipe: Recipe, rng: torch.Generator
+) -> Tuple[Tensor, Tensor]:
+    """Plays rounds of clicks against the model's own predictions, in evaluation mode and without gradient.
+
+    Args:
+        images: float (B, 3, H, W) in [0, 1]; truth: float (B, 1, H, W); points: (B, 2N, 3) to begin with.
+        count: rounds.
+
+    Returns:
+        The previous mask (B, 1, H, W) and the points for the look that is learnt from.
+    """
+    previous = torch.zeros_like(truth)
+    stride = 1 if truth.device.type == "cpu" else max(1, round(math.sqrt(truth[0].numel()) / 64))
+    coarse = truth[:, 0, ::stride, ::stride] > 0.5
+    training = model.training
+    model.eval()
+    for k in range(count):
+        with torch.no_grad(), autocast(truth.device):
+            logits = model(torch.cat([images, previous], 1), points)["instances"]
+        previous = torch.sigmoid(logits.float())
+        mask = previous[:, 0, ::stride, ::stride] > model.pred_thr
+        exact = (torch.rand(len(mask), generator=rng) < recipe.exact).to(mask.device)
+        noise = torch.rand(mask.shape, generator=rng).to(mask.device)
+        clicks, wanted = next_clicks(coarse, mask, exact, noise)
+        clicks[:, :2] *= stride
+        points = add_clicks(points, clicks, wanted, k + 1)
+    model.train(training)
+    return previous, points
+
+
+def normalized_focal_loss(logits: Tensor, truth: Tensor, alpha: float = 0.5, gamma: float = 2.0) -> Tensor:
+    """Focal loss whose weights are scaled to a mean of 1 in each sample (Sofiiuk et al., AdaptIS, 2019).
+
+    Args:
+        logits, truth: (B, 1, H, W), truth in [0, 1].
+
+    Returns:
+        The loss (B,) of each sample.
+    """
+    probability = torch.sigmoid(logits)
+    miss = (truth - probability).abs()
+    weight = miss.detach() ** gamma
+    weight = weight / weight.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
+    balance = alpha * truth + (1 - alpha) * (1 - truth)
+    return (balance * weight * F.binary_cross_entropy_with_logits(logits, truth, reduction="none")).mean(dim=(1, 2, 3))
+
+
+def soft_iou_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """1 - intersection / union of probabilities (Rahman and Wang 2016), (B,) for (B, 1, H, W)."""
+    probability = torch.sigmoid(logits)
+    overlap = (probability * truth).sum(dim=(1, 2, 3))
+    return 1 - overlap / (probability + truth - probability * truth).sum(dim=(1, 2, 3)).clamp(min=1e-6)
+
+
+def autocast(device: torch.device) -> contextlib.AbstractContextManager:
+    """Half precision where the device is made for it: a GPU, or a CPU with AMX."""
+    if device.type == "cuda":
+        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.autocast("cuda", dtype=dtype)
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=_has_amx())
+
+
+def _has_amx() -> bool:
+    """Without AMX a CPU emulates bf16: three times slower than fp32."""
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# How it is taught, 4: the run
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class _Group(NamedTuple):
+    """The processes that train together (torchrun), or the only one."""
+
+    rank: int = 0
+    size: int = 1
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Average over all processes."""
+        if self.size > 1:
+            value = value.clone()
+            torch.distributed.all_reduce(value)
+        return value / self.size
+
+
+class Run:
+    """A training run: everything that changes while it goes on, and that a resumed run needs to have again."""
+
+    def __init__(self, recipe: Recipe, model: ISModel, group: _Group = _Group()) -> None:
+        self.recipe = recipe
+        self.group = group
+        self.device = next(model.parameters()).device
+        self.model = model
+        self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
+        self.parallel: nn.Module = nn.parallel.DistributedDataParallel(model) if group.size > 1 else model
+        self.optimizer = torch.optim.AdamW(_parameter_groups(model, recipe), lr=recipe.rate)
+        half = self.device.type == "cuda" and not torch.cuda.is_bf16_supported()
+        self.scaler = torch.cuda.amp.GradScaler(enabled=half)
+        self.batch = 0
+        self.history: List[Dict[str, float]] = []
+        self.losses: List[Tuple[int, float]] = []
+
+    @property
+    def seen(self) -> int:
+        return self.batch * self.recipe.batch_size
+
+    def state(self) -> Dict[str, Any]:
+        """All of it as tensors and plain containers."""
+        parts = {name: getattr(self, name).state_dict() for name in ("model", "averaged", "optimizer", "scaler")}
+        recipe = json.loads(json.dumps(dataclasses.asdict(self.recipe)))
+        return {**parts, "batch": self.batch, "history": self.history, "losses": self.losses, "recipe": recipe}
+
+    def load_state(self, state: Dict[str, Any]) -> None:
+        """Goes on where `state` was taken.
+
+        Raises:
+            ValueError: it belongs to another recipe; names what differs.
+        """
+        own = self.state()["recipe"]
+        other = {k: f"{state['recipe'].get(k)} there, {v} here" for k, v in own.items() if state["recipe"].get(k) != v}
+        if other:
+            raise ValueError(f"the run to resume has another recipe: {other}; choose another output folder")
+        for name in ("model", "averaged", "optimizer", "scaler"):
+            getattr(self, name).load_state_dict(state[name])
+        self.batch, self.history = state["batch"], list(state["history"])
+        self.losses = [tuple(entry) for entry in state["losses"]]
+
+    def step(self, batch: Dict[str, Any]) -> Tensor:
+        """One step of the optimiser on this process's share of a batch; returns the loss without waiting for it."""
+        recipe = self.recipe
+        factor = learning_rate(recipe, self.seen)
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.rate * group["factor"] * factor
+        loss = self._loss(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.batch += 1
+        self._average()
+        return loss.detach()
+
+    def _loss(self, batch: Dict[str, Any]) -> Tensor:
+        """The loss after a random number of click rounds."""
+        recipe = self.recipe
+        rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + self.batch)  # the same in all processes ...
+        count = int(torch.multinomial(torch.tensor(recipe.rounds), 1, generator=rng))
+        torch.manual_seed(recipe.seed * 1_000_003 + self.batch * self.group.size + self.group.rank)  # ... but dropout
+        images = batch["images"].to(self.device, non_blocking=True).float() / 255
+        truth = batch["instances"].to(self.device, non_blocking=True).float()
+        points = batch["points"].to(self.device, non_blocking=True)
+        previous, points = click_rounds(self.model, images, truth, points, count, recipe, rng)
+        with autocast(self.device):
+            logits = self.parallel(torch.cat([images, previous], 1), points)["instances"].float()
+        focal = normalized_focal_loss(logits, truth, recipe.focal_alpha, recipe.focal_gamma)
+        return (focal + recipe.overlap * soft_iou_loss(logits, truth)).mean()
+
+    def _average(self) -> None:
+        """Moves the averaged weights towards the present ones, faster at the start of the run."""
+        decay = min(self.recipe.ema, (1 + self.batch) / (10 + self.batch))
+        with torch.no_grad():
+            for mean, now in zip(self.averaged.state_dict().values(), self.model.state_dict().values()):
+                if mean.is_floating_point():
+                    mean.lerp_(now, 1 - decay)
+                else:
+                    mean.copy_(now)
+
+
+def _parameter_groups(model: ISModel, recipe: Recipe) -> List[Dict[str, Any]]:
+    """Pretrained layers at a smaller rate; the widened first convolution, half of it new, at the full one."""
+    stem = next(m for m in model.backbone.modules() if isinstance(m, nn.Conv2d)).weight
+    groups: Dict[Tuple[float, float], List[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        pretrained = name.startswith("backbone.") and parameter is not stem
+        factor = recipe.backbone_factor if pretrained else 1.0
+        decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((factor, decay), []).append(parameter)
+    return [{"params": p, "factor": factor, "weight_decay": decay} for (factor, decay), p in groups.items()]
+
+
+def _batches(recipe: Recipe, first: int, group: _Group) -> List[List[int]]:
+    """Sample numbers of this process in each batch from `first` to the end of the run."""
+    share = recipe.batch_size // group.size
+    begins = range(first * recipe.batch_size, recipe.samples - recipe.batch_size + 1, recipe.batch_size)
+    return [list(range(b + group.rank * share, b + (group.rank + 1) * share)) for b in begins]
+
+
+def train_segmentation(
+    data: PathLike = "./COCO_LVIS",
+    out: PathLike = "./experiments",
+    recipe: Recipe = Recipe(),
+    pretrained: Union[bool, PathLike] = True,
+    photos: str = "checkpoint",
+    device: Optional[str] = None,
+    workers: Optional[int] = None,
+    minutes: Optional[float] = None,
+    validate_every: int = 10_000,
+    save_every: float = 180.0,
+    augmentator: Any = None,
+) -> Path:
+    out = Path(out)
+    group = _Group()
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    config = NetworkConfig(recipe.backbone, recipe.working_size, recipe.disk_radius)
+    (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+    found = find_photos(data, None, ("train",))
+    held_out = find_photos(data, None, ("val",))
+    torch.manual_seed(recipe.seed)
+    model = ISModel(recipe.backbone, pretrained, config).to(device, memory_format=torch.channels_last)
+    run = Run(recipe, model, group)
+    state_path = out / "state.pth"
+    if state_path.exists():
+        run.load_state(torch.load(state_path, map_location=device, weights_only=True))
+    loader = torch.utils.data.DataLoader(
+        ClickSamples(found, recipe, augmentator),
+        batch_sampler=_batches(recipe, run.batch, group),
+        num_workers=1 if workers is None else workers,
+        pin_memory=device.type == "cuda",
+        prefetch_factor=4,
+    )
+    begin = saved = time.monotonic()
+    run.model.train()
+    for batch in loader:
+        loss = run.step(batch)
+        run.losses.append((run.seen, float(loss)))
+        if run.batch % 20 == 0:
+            recent = [value for _, value in run.losses[-20:]]
+            print(f"{run.seen} {np.mean(recent):.4f} {time.monotonic() - begin:.0f}s", flush=True)
+        if not math.isfinite(float(loss)):
+            raise RuntimeError(f"non-finite loss, ids {batch['id']}")
+        if time.monotonic() - saved > save_every:
+            _save_beside(run.state(), state_path)
+            saved = time.monotonic()
+        if run.seen % validate_every < recipe.batch_size:
+            figures = validate(run.averaged, held_out, recipe, 60)
+            run.history.append({"seen": run.seen, **figures})
+            print(run.history[-1], flush=True)
+            save_model(run.averaged, out / "checkpoints" / "last_checkpoint.pth", {"seen": run.seen, **figures})
+    _save_beside(run.state(), state_path)
+    save_model(run.averaged, out / "checkpoints" / "last_checkpoint.pth", {"seen": run.seen})
+    return out / "checkpoints" / "last_checkpoint.pth"
+
+
+def validate(model: ISModel, photos: Sequence[Photo], recipe: Recipe, count: int) -> Dict[str, float]:
+    """Mean IoU after 1, 2 and 3 clicks of the grader's protocol, on one object of each of `count` photos."""
+    predictor = Predictor(model, next(model.parameters()).device)
+    ious = []
+    for n, photo in enumerate(photos[:: max(1, len(photos) // count)][:count]):
+        sample = photo.dataset.get_sample(photo.index)
+        mask = choose_object(
+            np.random.default_rng((7, n)), sample, photo.instances, recipe.min_area, dataclasses.replace(recipe, stuff=0.0)
+        )
+        if mask is not None:
+            ious.append(predictor.simulate(sample.image, mask).ious)
+    return {f"iou@{k + 1}": float(value) for k, value in enumerate(np.mean(ious, axis=0))}
