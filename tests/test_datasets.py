@@ -48,6 +48,15 @@ def test_stuff_is_an_object_or_background(coco_lvis):
     assert 10 < sum(3 in half.get_sample(0).objects_ids for _ in range(40)) < 30
 
 
+def test_photos_are_read_as_stored_whatever_way_up_they_ask_to_be_shown(coco_lvis):
+    photo = coco_lvis / "train" / "images" / PHOTO
+    turned = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"  # orientation 6
+    segment = b"\xff\xe1" + (len(turned) + 2).to_bytes(2, "big") + turned
+    photo.write_bytes(photo.read_bytes()[:2] + segment + photo.read_bytes()[2:])
+    assert cv2.imread(str(photo)).shape[:2] == PHOTO_SIZE[::-1]
+    assert CocoLvisDataset(coco_lvis).get_sample(0).image.shape[:2] == PHOTO_SIZE
+
+
 @pytest.mark.parametrize("ids", [[COCO_IDS[2], "000000000001"], [30]])
 def test_the_allow_list_keeps_its_ids(coco_lvis, ids):
     (coco_lvis / "train" / "allowed.json").write_text(json.dumps(ids))

@@ -133,7 +133,8 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], labels: Sequence[str] | 
     sheet = np.full((top + len(rows) * (height + SHEET_GAP), SHEET_GAP + columns * (width + SHEET_GAP), 3), PAPER, "u1")
     for column, label in enumerate(labels or ()):
         centre = SHEET_GAP + column * (width + SHEET_GAP) + width // 2
-        _write(sheet, label, (centre, top // 2 + 5), anchor=0.5, size=min(0.5, 0.11 * width / max(1, len(label))))
+        size = 0.5 * min(1, width / max(1, _text_width(label, 0.5, 1)))
+        _write(sheet, label, (centre, top // 2 + 5), anchor=0.5, size=size)
     for i, row in enumerate(rows):
         for j, tile in enumerate(row):
             y, x = top + i * (height + SHEET_GAP), SHEET_GAP + j * (width + SHEET_GAP)
@@ -260,9 +261,12 @@ def _ticks(low: float, high: float, about: int) -> np.ndarray:
 
 
 def _tick_labels(ticks: np.ndarray) -> list[str]:
-    """The ticks' values with as many decimals as their step needs, thousands as k."""
-    unit, suffix = (1000, "k") if abs(ticks).max() >= 10_000 else (1, "")
+    """The ticks' values with as many decimals as their step needs, thousands as k and so on."""
+    units = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))
+    unit, suffix = next((u, name) for u, name in units if u == 1 or abs(ticks).max() >= 10 * u)
     decimals = max(0, -math.floor(math.log10((ticks[1] - ticks[0]) / unit) + 1e-6))
+    if decimals > 6:
+        return [f"{tick:.1e}" for tick in ticks]
     return [f"{tick / unit:.{decimals}f}{suffix}" if round(tick / unit, decimals) else "0" for tick in ticks]
 
 
