@@ -111,7 +111,7 @@ class MultiPointSampler:
         for root in roots:
             mask, inside, outside = self._choose_parts(sample, root)
             target = _union(target, mask)
-            positive.append(self._keep_off_edge(inside & (mask > 0.5)))
+            positive.append(self._keep_off_edge(inside))
             required_negative += [self._keep_off_edge(region) for region in outside]
 
         outside_target = (target >= 0) & (target <= 0.5)
@@ -169,23 +169,23 @@ class MultiPointSampler:
         """What of a root object to ask for: its target mask, where positive clicks fall, where negative ones must."""
         tree = sample._objects
         if not self.use_hierarchy:
-            return self._target(sample, root), sample.get_object_mask(root) == 1, []
+            target = self._target(sample, root)
+            return target, target > 0.5, []
         node = root
         while tree[node]["children"] and random.random() >= STAY_PROB:
             node = random.choice(tree[node]["children"])
 
         target = self._target(sample, node)
         whole = sample.get_object_mask(node) == 1
-        inside, outside = whole.copy(), []
+        outside = []
         parent = tree[node]["parent"]
         if parent is not None:
             outside.append((sample.get_object_mask(parent) == 1) & ~whole)
         children = {i: sample.get_object_mask(i) == 1 for i in tree[node]["children"]}
         for child in _choose_left_out(whole, children):
             outside.append(children[child])
-            inside &= ~children[child]
             target = _without(target, self._target(sample, child))
-        return target, _without_small(inside, whole, children), outside
+        return target, _without_small(whole & (target > 0.5), whole, children), outside
 
     def _target(self, sample: DSample, obj_id: int) -> np.ndarray:
         """Mask float32 (H, W), soft if asked for, -1 where annotation says to ignore."""

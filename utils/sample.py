@@ -189,4 +189,4 @@ def _replay_on_soft_masks(replay: dict[str, Any]) -> Callable[[np.ndarray], np.n
         warnings.simplefilter("ignore")
         transform = ReplayCompose._restore_for_replay(replay)
     transform.set_mask_interpolation(cv2.INTER_LINEAR)
-    return lambda mask: transform(image=np.zeros((*mask.shape, 3), np.uint8), mask=mask, force_apply=True)["mask"]
+    return lambda mask: transform(image=np.zeros((*mask.shape, 3), np.uint8), mask=mask)["mask"]
