@@ -1,0 +1,58 @@
+"""A task as a picture: the truth's contour, the prediction's, and the clicks that led to it."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+
+from utils.benchmark.robots import LoggedClick
+
+LONG_SIDE = 360  # pixels
+TRUTH, PREDICTION = (255, 255, 255), (255, 149, 0)  # RGB: white, and orange
+POSITIVE, NEGATIVE, INK = (0, 114, 178), (200, 40, 30), (20, 20, 20)
+IGNORED = 0.45  # brightness that is left of ignored pixels
+
+
+def draw_task(
+    image: np.ndarray, truth: np.ndarray, mask: np.ndarray, clicks: Iterable[LoggedClick], long_side: int = LONG_SIDE
+) -> np.ndarray:
+    """A small RGB picture uint8 (h, w, 3); enlarged or reduced to `long_side` pixels.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        truth: (H, W) of 1, 0 and -1; ignored pixels are darkened.
+        mask: bool (H, W), the prediction.
+        clicks: plus signs are positive, minus signs negative.
+    """
+    height, width = truth.shape
+    scale = long_side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    picture = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    ignored = _resize(truth == -1, size)
+    picture[ignored] = (picture[ignored] * IGNORED).astype(np.uint8)
+    for region, colour in ((truth == 1, TRUTH), (mask, PREDICTION)):
+        contours, _ = cv2.findContours(_resize(region, size).view(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, contours, -1, INK, 4, cv2.LINE_AA)
+        cv2.drawContours(picture, contours, -1, colour, 2, cv2.LINE_AA)
+    for y, x, is_positive in clicks:
+        _draw_click(picture, (round((x + 0.5) * scale), round((y + 0.5) * scale)), is_positive)
+    return picture
+
+
+def encode_jpeg(picture: np.ndarray) -> bytes:
+    """The bytes of a JPEG file of an RGB picture."""
+    return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()
+
+
+def _resize(region: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return cv2.resize(region.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5
+
+
+def _draw_click(picture: np.ndarray, at: tuple[int, int], is_positive: bool) -> None:
+    x, y = at
+    cv2.circle(picture, at, 9, (255, 255, 255), -1, cv2.LINE_AA)
+    cv2.circle(picture, at, 8, POSITIVE if is_positive else NEGATIVE, -1, cv2.LINE_AA)
+    cv2.line(picture, (x - 4, y), (x + 4, y), (255, 255, 255), 2)
+    if is_positive:
+        cv2.line(picture, (x, y - 4), (x, y + 4), (255, 255, 255), 2)

@@ -1,0 +1,351 @@
+"""report.html: one file with everything in it, for a screen, a phone and paper."""
+from __future__ import annotations
+
+import base64
+import html
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from utils.benchmark.annotations import DataError
+from utils.benchmark.charts import Curve, area_axis, curves_chart, percent_axis, scatter_chart
+from utils.benchmark.dialogue import SHOWN_CLICK
+from utils.benchmark.metrics import TARGETS, caps
+from utils.benchmark.pictures import draw_task, encode_jpeg
+from utils.benchmark.runner import NOTHING, Protocol, Record
+from utils.benchmark.summary import Estimate, Pair, Result, Summary, percent
+from utils.benchmark.tasks import Task, read_task
+
+STYLE = Path(__file__).with_name("report.css")
+SHOWN_TASKS = 24
+TABLE_CLICKS = (0, 1, 2, 3, 5, 10, 20, 50, 100)
+CHART_TARGETS = (0.85, 0.90)
+
+Figures = Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a report is about. `about` is what was run, by heading; `tasks` are by (data, task)."""
+
+    protocol: Protocol
+    command: Sequence[str]
+    about: Mapping[str, Mapping[str, str]]
+    tasks: Mapping[tuple[str, str], Task]
+    records: Sequence[Record]
+    summary: Summary
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table of figures: its label, the figure's name, how it is written."""
+
+    label: str
+    name: str
+    write: Callable[[float], str]
+
+
+def write_report(run: Run, out: Path) -> str:
+    """The report's HTML; reads images and `out`/masks for its pictures."""
+    failures = [record for record in run.records if record.error]
+    parts = [_head(run, failures)]
+    for data in dict.fromkeys(result.data for result in run.summary.results):
+        parts.append(_data_section(run, data))
+    parts += [_pairs_section(run), _robustness_section(run), _pictures_section(run, out)]
+    parts += [_failures_section(failures), _measures_section(run.protocol), _about_section(run)]
+    style = STYLE.read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(_title(run))}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+# ---------------------------------------------------------------------------------------------- sections
+
+
+def _title(run: Run) -> str:
+    models = dict.fromkeys(result.model for result in run.summary.results)
+    return f"Click benchmark: {', '.join(models) or 'nothing was measured'}"
+
+
+def _head(run: Run, failures: Sequence[Record]) -> str:
+    protocol = run.protocol
+    start = "from nothing" if protocol.start == NOTHING else f"from a mask ({html.escape(protocol.start)})"
+    dialogues = sum(not record.error for record in run.records)
+    warning = ""
+    if failures:
+        word = "task" if len(failures) == 1 else "tasks"
+        warning = f' <a class="warning" href="#failed">{len(failures)} {word} failed.</a>'
+    return (
+        f"<header><h1>{html.escape(_title(run))}</h1>\n"
+        f"<p>{dialogues} dialogues of {protocol.clicks} {_clicks(protocol.clicks)}, starting {start}. "
+        f"Small figures are 95 % intervals.{warning}</p></header>"
+    )
+
+
+def _data_section(run: Run, data: str) -> str:
+    results = [result for result in run.summary.results if result.data == data]
+    robot = results[0].robot
+    shown = {result.model: result for result in results if result.robot == robot}
+    first = next(iter(shown.values()))
+    sharing = "" if first.clusters == first.tasks else f", intervals over {first.clusters} sequences or images"
+    one = " No intervals: all tasks share one sequence or image." if first.clusters == 1 else ""
+    columns = {name: result.figures for name, result in shown.items()}
+    heading = f"<h2>{html.escape(data)}</h2>\n<p>{first.tasks} tasks{sharing}, robot user {robot}.{one}</p>"
+    tables = _result_tables(run.protocol, columns, shown)
+    return f"<section>{heading}\n{tables}\n{_charts(run, data, shown)}\n{_all_clicks(run.protocol, columns)}</section>"
+
+
+def _result_tables(protocol: Protocol, columns: Mapping[str, Figures], results: Mapping[str, Result]) -> str:
+    tables = [_table("IoU after k clicks, %", columns, _iou_rows(protocol))]
+    for cap in caps(protocol.clicks):
+        rows = [Row(f"NoC@{percent(t)}", f"NoC{cap}@{percent(t)}", _two_decimals) for t in TARGETS]
+        tables.append(_table(f"Clicks needed, {cap} at most", columns, rows))
+        tables.append(_failure_table(cap, results))
+    rows = [Row(f"BIoU@{k}", f"BIoU@{k}", _as_percent) for k in _table_clicks(protocol) if k]
+    tables.append(_table("Boundary IoU after k clicks, %", columns, rows))
+    for cap in caps(protocol.clicks):
+        rows = [Row(f"NoI@{percent(t)}", f"NoI{cap}@{percent(t)}", _two_decimals) for t in TARGETS]
+        tables.append(_table(f"Clicks needed on Boundary IoU, {cap} at most", columns, rows))
+    tables.append(_time_table(results))
+    return f'<div class="tables">{"".join(tables)}</div>'
+
+
+def _iou_rows(protocol: Protocol) -> list[Row]:
+    rows = [Row(f"IoU@{k}", f"IoU@{k}", _as_percent) for k in _table_clicks(protocol)]
+    return [*rows, Row("area under curve", "AuC", _as_percent)]
+
+
+def _failure_table(cap: int, results: Mapping[str, Result]) -> str:
+    rows = []
+    for target in TARGETS:
+        name = f"NoF{cap}@{percent(target)}"
+        cells = [f"{r.failures[name]}<small>{_as_percent(r.figures[name].mean)} %</small>" for r in results.values()]
+        rows.append((f"NoF@{percent(target)}", cells))
+    return _html_table(f"Failures after {cap} {_clicks(cap)}", list(results), rows)
+
+
+def _time_table(results: Mapping[str, Result]) -> str:
+    values = results.values()
+    paces = [f"{r.click_seconds:.3f}<small>95 % within {r.click_seconds_95:.3f}</small>" for r in values]
+    rows = [
+        ("seconds per click", paces),
+        ("seconds to prepare an image", [f"{r.prepare_seconds:.4f}" for r in values]),
+        ("harness, part of the time", [f"{100 * r.harness_part:.1f} %" for r in values]),
+        ("peak memory, MiB", [f"{r.peak_bytes / 2**20:.0f}" for r in values]),
+    ]
+    return _html_table("Time and memory", list(results), rows)
+
+
+def _charts(run: Run, data: str, results: Mapping[str, Result]) -> str:
+    clicks = range(1, run.protocol.clicks + 1)
+    curves = [_curve(name, [r.figures[f"IoU@{k}"] for k in clicks]) for name, r in results.items()]
+    lowest = min(value for curve in curves for value in curve.values)
+    figures = [_figure("IoU over clicks", curves_chart("IoU", curves, percent_axis("mean IoU, %", lowest)))]
+    for target in CHART_TARGETS:
+        curves = [_curve(n, [r.figures[f"Miss{percent(target)}@{k}"] for k in clicks]) for n, r in results.items()]
+        axis = percent_axis("tasks, %")
+        chart = curves_chart("Failures", curves, axis)
+        figures.append(_figure(f"Tasks still below {percent(target)} % IoU", chart))
+    shown = min(SHOWN_CLICK, run.protocol.clicks)
+    groups = {name: _sizes_and_ious(run, data, name, r.robot, shown) for name, r in results.items()}
+    areas = [area for points in groups.values() for area, _ in points]
+    if areas:
+        chart = scatter_chart(f"IoU@{shown}", groups, area_axis(areas), percent_axis(f"IoU@{shown}, %"))
+        figures.append(_figure(f"Object size against IoU@{shown}", chart))
+    return f'<div class="charts">{"".join(figures)}</div>'
+
+
+def _sizes_and_ious(run: Run, data: str, model: str, robot: str, click: int) -> list[tuple[float, float]]:
+    records = [r for r in run.records if (r.data, r.model, r.robot, r.error) == (data, model, robot, "") and r.area]
+    return [(r.area / (r.height * r.width), r.ious[click - 1]) for r in records]
+
+
+def _all_clicks(protocol: Protocol, columns: Mapping[str, Figures]) -> str:
+    clicks = range(1, protocol.clicks + 1)
+    ious = _table("IoU, %", columns, [Row(f"@{k}", f"IoU@{k}", _as_percent) for k in clicks])
+    edges = _table("Boundary IoU, %", columns, [Row(f"@{k}", f"BIoU@{k}", _as_percent) for k in clicks])
+    return f'<details><summary>Every click</summary><div class="tables">{ious}{edges}</div></details>'
+
+
+def _pairs_section(run: Run) -> str:
+    if not run.summary.pairs:
+        return ""
+    explanation = "The same tasks, one model minus another. Bold where the interval leaves zero out."
+    return _differences("Paired differences", explanation, run.summary.pairs, run.protocol)
+
+
+def _robustness_section(run: Run) -> str:
+    if not run.summary.robustness:
+        return ""
+    noises = [(name, noise) for name, noise in run.protocol.robots if noise is not None]
+    kinds = "; ".join(
+        f"{name}: spread {noise.spread:g}, outside {100 * noise.outside:g} %, wrong sign {100 * noise.wrong_sign:g} %"
+        for name, noise in noises
+    )
+    explanation = f"Noisy robot users minus the exact one ({kinds}). Bold where the interval leaves zero out."
+    return _differences("Robustness", explanation, run.summary.robustness, run.protocol)
+
+
+def _differences(heading: str, explanation: str, pairs: Sequence[Pair], protocol: Protocol) -> str:
+    tables = []
+    for data in dict.fromkeys(pair.data for pair in pairs):
+        there = [pair for pair in pairs if pair.data == data]
+        columns = {f"{pair.minuend} − {pair.subtrahend}": pair.figures for pair in there}
+        rows = [Row(f"IoU@{k}, points", f"IoU@{k}", _signed_percent) for k in _table_clicks(protocol) if k]
+        rows += [Row(f"BIoU@{k}, points", f"BIoU@{k}", _signed_percent) for k in (3,) if k <= protocol.clicks]
+        for cap in caps(protocol.clicks):
+            rows += [Row(f"NoC{cap}@{percent(t)}", f"NoC{cap}@{percent(t)}", _signed) for t in TARGETS]
+        counts = ", ".join(str(n) for n in dict.fromkeys(pair.tasks for pair in there))
+        tables.append(_table(f"{data}, {counts} tasks", columns, rows, is_difference=True))
+    body = f'<div class="tables wide">{"".join(tables)}</div>'
+    return f"<section><h2>{heading}</h2>\n<p>{html.escape(explanation)}</p>\n{body}</section>"
+
+
+def _pictures_section(run: Run, out: Path) -> str:
+    shown = min(SHOWN_CLICK, run.protocol.clicks)
+    parts = []
+    for model in dict.fromkeys(result.model for result in run.summary.results):
+        records = [record for record in run.records if record.model == model and not record.error]
+        records = [record for record in records if record.robot == records[0].robot and record.mask_file(out).is_file()]
+        if not records:  # known from a log only
+            continue
+        worst = sorted(records, key=lambda record: (record.ious[shown - 1], record.data, record.task))[:SHOWN_TASKS]
+        order = np.random.default_rng(run.protocol.seed).permutation(len(records))[:SHOWN_TASKS]
+        for heading, chosen in (("worst", worst), ("random", [records[i] for i in sorted(order)])):
+            pictures = "".join(_picture(run, record, out, shown) for record in chosen)
+            title = f"{html.escape(model)}: {len(chosen)} {heading} tasks"
+            parts.append(f'<h3>{title}</h3>\n<div class="pictures">{pictures}</div>')
+    if not parts:
+        return ""
+    legend = (
+        f"<p>After {shown} {_clicks(shown)}. Contours: white is the truth, orange the prediction; "
+        "blue plus signs are positive clicks, red minus signs negative ones; darkened pixels are ignored.</p>"
+    )
+    return f"<section><h2>Pictures</h2>\n{legend}\n{''.join(parts)}</section>"
+
+
+def _picture(run: Run, record: Record, out: Path, shown: int) -> str:
+    label = html.escape(f"{record.task} · IoU@{shown} {_as_percent(record.ious[shown - 1])}")
+    try:
+        image, truth = read_task(run.tasks[record.data, record.task])
+    except DataError as error:  # it was there when it was clicked on
+        return f"<figure><p>{html.escape(str(error))}</p><figcaption>{label}</figcaption></figure>"
+    mask = cv2.imread(str(record.mask_file(out)), cv2.IMREAD_GRAYSCALE) > 0
+    jpeg = encode_jpeg(draw_task(image, truth, mask, record.clicks[:shown]))
+    source = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+    return f'<figure><img src="{source}" alt="{label}"><figcaption>{label}</figcaption></figure>'
+
+
+def _failures_section(failures: Sequence[Record]) -> str:
+    if not failures:
+        return ""
+    rows = [(f"{r.data} {r.task}", [html.escape(f"{r.model}, {r.robot}: {r.error}")]) for r in failures]
+    table = _html_table("They are in no figure above.", ["what went wrong"], rows, kind="texts")
+    return f'<section id="failed"><h2>Failed tasks</h2>\n{table}</section>'
+
+
+MEASURES = {
+    "IoU@k": "Mean intersection over union after k clicks; @0 is the starting mask. Two empty masks have an IoU of 1.",
+    "NoC@t": "Mean number of clicks until the IoU is at least t % (Xu et al. 2016), a cap for tasks that never get "
+    "there: 20 as in RITM (Sofiiuk et al. 2021), and 100 as in f-BRS (2020). SAIC-IS calls it NoI.",
+    "NoF@t": "Number of failures: tasks that do not reach t % within the cap.",
+    "BIoU": "Boundary IoU (Cheng et al. 2021): IoU of the masks' inner bands, 2 % of the image's diagonal wide.",
+    "NoI": "NoC's count, on Boundary IoU.",
+    "Area under curve": "Area under the IoU over clicks by trapezia, divided by its width.",
+    "Intervals": "95 %, percentile bootstrap with 2,000 draws of whole sequences or images; differences are taken task "
+    "by task first.",
+    "Exact robot": "Clicks at the first maximum of the exact distance transform of the larger error (false negatives "
+    "against false positives), as RITM and the course's grader do.",
+    "Ignored pixels": "Belong to neither mask, in clicks and in scores.",
+    "Damaged start": "The truth after a seeded erosion, dilation or loss of a part, with an IoU of 75 to 85 %, as "
+    "FocalClick's DAVIS-585 (Chen et al. 2022) has it; the first click corrects it.",
+}
+
+
+def _measures_section(protocol: Protocol) -> str:
+    items = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in MEASURES.items())
+    return f"<section><h2>Measures</h2>\n<dl>{items}</dl></section>"
+
+
+def _about_section(run: Run) -> str:
+    parts = [f"<h2>What was run</h2>\n<pre>{html.escape(shlex.join(run.command))}</pre>"]
+    for heading, facts in run.about.items():
+        rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in facts.items())
+        parts.append(f'<h3>{html.escape(heading)}</h3>\n<table class="texts"><tbody>{rows}</tbody></table>')
+    return f'<section class="about">{"".join(parts)}</section>'
+
+
+# ---------------------------------------------------------------------------------------------- tables
+
+
+def _table(caption: str, columns: Mapping[str, Figures], rows: Iterable[Row], is_difference: bool = False) -> str:
+    """A line for each figure, a column for each model; figures that a column lacks stay empty."""
+    lines = []
+    for row in rows:
+        found = [figures.get(row.name) for figures in columns.values()]
+        lines.append((row.label, [_cell(estimate, row.write, is_difference) for estimate in found]))
+    return _html_table(caption, list(columns), lines)
+
+
+def _cell(estimate: Estimate | None, write: Callable[[float], str], is_difference: bool) -> str:
+    if estimate is None:
+        return "–"
+    if estimate.low is None:
+        return write(estimate.mean)
+    mean = write(estimate.mean)
+    if is_difference and (estimate.low > 0 or estimate.high < 0):
+        mean = f"<b>{mean}</b>"
+    return f"{mean}<small>{write(estimate.low)} to {write(estimate.high)}</small>"
+
+
+def _html_table(caption: str, columns: Sequence[str], rows: Sequence[tuple[str, list[str]]], kind: str = "") -> str:
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in columns)
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(label)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        for label, cells in rows
+    )
+    table = f"<caption>{html.escape(caption)}</caption><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody>"
+    name = html.escape(caption, quote=True)
+    region = f'<div class="table" role="region" tabindex="0" aria-label="{name}">'
+    return f'{region}<table class="{kind}">{table}</table></div>'
+
+
+def _figure(caption: str, content: str) -> str:
+    return f"<figure><figcaption>{html.escape(caption)}</figcaption>{content}</figure>"
+
+
+def _curve(name: str, estimates: Sequence[Estimate]) -> Curve:
+    return Curve(name, [e.mean for e in estimates], [e.low for e in estimates], [e.high for e in estimates])
+
+
+def _table_clicks(protocol: Protocol) -> list[int]:
+    first = 1 if protocol.start == NOTHING else 0
+    return [k for k in TABLE_CLICKS if first <= k <= protocol.clicks]
+
+
+def _clicks(count: int) -> str:
+    return "click" if count == 1 else "clicks"
+
+
+def _as_percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _signed_percent(value: float) -> str:
+    return _signed(100 * value, 1)
+
+
+def _two_decimals(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _signed(value: float, decimals: int = 2) -> str:
+    return f"{value:+.{decimals}f}".replace("-", "−")
