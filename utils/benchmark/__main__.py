@@ -178,7 +178,9 @@ def _play(jobs: Sequence[Job], journal: Journal, options: argparse.Namespace) ->
         if job.key in known:  # a model may have been called otherwise then
             known[job.key].model, known[job.key].robot = job.model.name, job.robot
     yield from done
-    with tqdm(total=len(jobs), initial=len(done), unit="task", file=sys.stderr, dynamic_ncols=True) as bar:
+    pause = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file needs few lines
+    look = {"unit": "task", "dynamic_ncols": True, "mininterval": pause, "maxinterval": 10 * pause}
+    with tqdm(total=len(jobs), initial=len(done), file=sys.stderr, **look) as bar:
         for model in dict.fromkeys(job.model for job in jobs):
             left = [job for job in jobs if job.model == model and job.key not in known]
             bar.set_description(model.name)

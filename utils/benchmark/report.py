@@ -136,9 +136,9 @@ def _time_table(results: Mapping[str, Result]) -> str:
     values = results.values()
     paces = [f"{r.click_seconds:.3f}<small>95 % within {r.click_seconds_95:.3f}</small>" for r in values]
     rows = [
-        ("seconds per click", paces),
-        ("seconds to prepare an image", [f"{r.prepare_seconds:.4f}" for r in values]),
-        ("harness, part of the time", [f"{100 * r.harness_part:.1f} %" for r in values]),
+        ("s/click", paces),
+        ("s/image, preparing", [f"{r.prepare_seconds:.4f}" for r in values]),
+        ("harness, part of all", [f"{100 * r.harness_part:.1f} %" for r in values]),
         ("peak memory, MiB", [f"{r.peak_bytes / 2**20:.0f}" for r in values]),
     ]
     return _html_table("Time and memory", list(results), rows)
@@ -191,11 +191,24 @@ def _robustness_section(run: Run) -> str:
         for name, noise in noises
     )
     explanation = f"Noisy robot users minus the exact one ({kinds}). Bold where the interval leaves zero out."
-    return _differences("Robustness", explanation, run.summary.robustness, run.protocol)
+    data_sets = dict.fromkeys(pair.data for pair in run.summary.robustness)
+    absolute = "".join(_robots_table(run, data) for data in data_sets)
+    return _differences("Robustness", explanation, run.summary.robustness, run.protocol, absolute)
 
 
-def _differences(heading: str, explanation: str, pairs: Sequence[Pair], protocol: Protocol) -> str:
-    tables = []
+def _robots_table(run: Run, data: str) -> str:
+    """Every robot's own figures, to stand above the differences."""
+    columns = {f"{r.model}, {r.robot}": r.figures for r in run.summary.results if r.data == data}
+    rows = _iou_rows(run.protocol)
+    for cap in caps(run.protocol.clicks):
+        rows += [Row(f"NoC{cap}@{percent(t)}", f"NoC{cap}@{percent(t)}", _two_decimals) for t in TARGETS]
+    return _table(f"{data}: with every robot", columns, rows)
+
+
+def _differences(
+    heading: str, explanation: str, pairs: Sequence[Pair], protocol: Protocol, tables_above: str = ""
+) -> str:
+    tables = [tables_above]
     for data in dict.fromkeys(pair.data for pair in pairs):
         there = [pair for pair in pairs if pair.data == data]
         columns = {f"{pair.minuend} − {pair.subtrahend}": pair.figures for pair in there}
