@@ -1,0 +1,165 @@
+"""Masks as PNG files, as outlines and as what a hand draws.
+
+A mask is bool (H, W). An outline runs along the edges of pixels: its corners are whole numbers (y, x), where (0, 0) is
+the upper left corner of the first pixel, so that filling it gives back exactly the mask.
+"""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+Points = Sequence[Sequence[float]]  # (y, x), pixel centres at whole numbers
+
+FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+
+
+def encode_mask(mask: np.ndarray) -> bytes:
+    """A mask bool (H, W) as PNG of one bit a pixel, white on the object."""
+    return cv2.imencode(".png", mask.view(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1, *FAST])[1].tobytes()
+
+
+def encode_map(values: np.ndarray) -> bytes:
+    """A map uint8 (H, W) as grey PNG."""
+    return cv2.imencode(".png", values, FAST)[1].tobytes()
+
+
+def decode_map(png: bytes) -> np.ndarray | None:
+    """The map uint8 (H, W) of a grey PNG, or None if the bytes are no picture."""
+    return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE) if png else None
+
+
+def file_name(png: bytes) -> str:
+    """The name under which a mask is stored: equal masks have equal names, so that files never change."""
+    return hashlib.sha256(png).hexdigest()[:20] + ".png"
+
+
+# ---------------------------------------------------------------------------------------------- outlines
+
+
+def bounding_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """(top, left, bottom, right), the last two beyond the mask; None for an empty one."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return (y, x, y + height, x + width) if width else None
+
+
+def outline(mask: np.ndarray) -> list[np.ndarray]:
+    """The closed polygons around a mask and its holes.
+
+    Returns:
+        int (N, 2) corners (y, x) each, N even; the first edge is horizontal and the directions alternate. Together
+        they hold the mask by the even-odd rule. Pixels that touch at a corner only may share a polygon or not.
+    """
+    box = bounding_box(mask)
+    if box is None:
+        return []
+    top, left, bottom, right = box
+    y, x = _corners(mask[top:bottom, left:right])
+    beside, below = _partners(y, x), _partners(x, y)
+    return [np.stack([y[loop] + top, x[loop] + left], axis=1) for loop in _loops(beside.tolist(), below.tolist())]
+
+
+def _corners(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the outline turns: (y, x) of lattice points with 1 or 3 of 4 pixels, and twice those with two diagonal."""
+    padded = np.pad(mask.view(np.uint8), 1)
+    upright = padded[:, :-1] ^ padded[:, 1:]  # an edge between a pixel and its right neighbour
+    level = padded[:-1] ^ padded[1:]  # an edge between a pixel and the one below
+    edges_meet = (upright[:-1] | upright[1:]) & (level[:, :-1] | level[:, 1:])
+    y, x = np.divmod(np.flatnonzero(edges_meet), edges_meet.shape[1])
+    crossings = (upright[y, x] & upright[y + 1, x] & level[y, x] & level[y, x + 1]).astype(bool)
+    return np.repeat(y, 1 + crossings), np.repeat(x, 1 + crossings)
+
+
+def _partners(line: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """For each corner the one at the other end of its edge: on every line the sorted corners pair up."""
+    order = np.lexsort((along, line))
+    partners = np.empty(len(order), np.int64)
+    partners[order[0::2]], partners[order[1::2]] = order[1::2], order[0::2]
+    return partners
+
+
+def _loops(beside: list[int], below: list[int]) -> list[list[int]]:
+    """Walks along the edges, horizontal and vertical in turn, until all corners are used."""
+    used = bytearray(len(beside))
+    loops = []
+    for first in range(len(beside)):
+        loop, corner = [], first
+        while not used[corner]:
+            other = beside[corner]
+            used[corner] = used[other] = 1
+            loop += (corner, other)
+            corner = below[other]
+        if loop:
+            loops.append(loop)
+    return loops
+
+
+def svg_path(polygons: Sequence[np.ndarray]) -> str:
+    """Outlines as the data of an SVG path, to be filled by the even-odd rule."""
+    parts = []
+    for polygon in polygons:
+        steps = np.diff(polygon, axis=0)
+        moves = steps.sum(axis=1).tolist()  # one of the two is zero
+        parts.append(f"M{polygon[0, 1]} {polygon[0, 0]}")
+        parts += [f"{'hv'[i % 2]}{move}" for i, move in enumerate(moves)]
+        parts.append("z")
+    return "".join(parts)
+
+
+def describe(mask: np.ndarray) -> dict[str, Any]:
+    """What the page draws: {"path": SVG path data, "box": [top, left, bottom, right] or None, "area": pixels}."""
+    return {"path": svg_path(outline(mask)), "box": bounding_box(mask), "area": int(np.count_nonzero(mask))}
+
+
+# ---------------------------------------------------------------------------------------------- drawn by hand
+
+SUBPIXEL_BITS = 4  # of OpenCV's fixed-point coordinates
+
+
+def _fixed_point(points: Points) -> np.ndarray:
+    """OpenCV's (x, y) in fixed point."""
+    return np.round(np.array(points, np.float64)[:, ::-1] * 2**SUBPIXEL_BITS).astype(np.int32)
+
+
+def stroke(shape: tuple[int, int], points: Points, radius: float) -> np.ndarray:
+    """The pixels under a brush: bool (H, W).
+
+    Args:
+        shape: (H, W).
+        points: (y, x) that the brush's centre went through, at least one.
+        radius: of the brush in pixels; 0.5 is a single pixel.
+    """
+    canvas = np.zeros(shape, np.uint8)
+    line = _fixed_point(points)
+    if len(line) == 1 and radius > 0.5:
+        cv2.circle(canvas, line[0].tolist(), round(radius * 2**SUBPIXEL_BITS), 1, cv2.FILLED, shift=SUBPIXEL_BITS)
+    else:
+        cv2.polylines(canvas, [line], False, 1, max(1, round(2 * radius)), shift=SUBPIXEL_BITS)
+    return canvas.view(bool)
+
+
+def polygon(shape: tuple[int, int], points: Points) -> np.ndarray:
+    """The pixels inside a polygon (y, x) of at least three points, and on its edge: bool (H, W)."""
+    canvas = np.zeros(shape, np.uint8)
+    cv2.fillPoly(canvas, [_fixed_point(points)], 1, shift=SUBPIXEL_BITS)
+    return canvas.view(bool)
+
+
+# What the hand decided about a pixel, as values of a map uint8 (H, W)
+UNTOUCHED, ERASED, PAINTED = 0, 127, 255
+
+
+def under_hand(mask: np.ndarray, hand: np.ndarray | None) -> np.ndarray:
+    """A mask with what the hand painted and without what it erased."""
+    return mask if hand is None else (mask & (hand != ERASED)) | (hand == PAINTED)
+
+
+def released(hand: np.ndarray, y: int, x: int, is_positive: bool) -> np.ndarray:
+    """The hand's map without the patch that a click of the other kind contradicts."""
+    if hand[y, x] != (ERASED if is_positive else PAINTED):
+        return hand
+    patches = cv2.connectedComponents((hand == hand[y, x]).view(np.uint8))[1]
+    return np.where(patches == patches[y, x], np.uint8(UNTOUCHED), hand)

@@ -1,0 +1,273 @@
+// The picture on the screen: zoom, pan, and everything that is drawn over it.
+// Points of the picture are [y, x] in pixels; the first pixel reaches from 0 to 1.
+
+const MAX_SCALE = 48;
+const MARGIN = 10; // CSS pixels around a fitted picture
+const TOOLS_WIDTH = 82; // CSS pixels at the left that the tools cover
+const SHARP_FROM = 3; // screen pixels per picture pixel from which single pixels are shown as squares
+const LEVEL_PIXELS = 1.5e6; // halves of the picture are kept ready down to about this size
+
+export class View {
+  constructor(stage, base, overlay) {
+    this.stage = stage;
+    this.base = base.getContext("2d", { alpha: false });
+    this.overlay = overlay.getContext("2d");
+    this.levels = [];
+    this.size = [0, 0]; // height, width of the picture
+    this.scale = 1;
+    this.top = 0; // where the picture's corner lies on the stage, in CSS pixels
+    this.left = 0;
+    this.isFitted = true;
+    this.scene = null; // what to draw, see `paint`
+    this.cursor = null; // drawn on the overlay, see `paintOverlay`
+    this.isDirty = false;
+    this.changed = () => {};
+    new ResizeObserver(() => this.resize()).observe(stage);
+  }
+
+  // ------------------------------------------------------------------------------------------ frames
+
+  resize() {
+    const { clientWidth, clientHeight } = this.stage;
+    this.ratio = window.devicePixelRatio || 1;
+    for (const { canvas } of [this.base, this.overlay]) {
+      canvas.width = Math.round(clientWidth * this.ratio);
+      canvas.height = Math.round(clientHeight * this.ratio);
+    }
+    if (this.isFitted) this.fit();
+    this.refresh();
+  }
+
+  /** Shows another picture, whole. */
+  setPicture(image, height, width) {
+    this.levels = image ? halves(image) : [];
+    this.size = [height, width];
+    this.fit();
+  }
+
+  fit() {
+    const [height, width] = this.size;
+    if (!height) return;
+    const { clientWidth, clientHeight } = this.stage;
+    const free = [clientWidth - TOOLS_WIDTH - MARGIN, clientHeight - 2 * MARGIN];
+    this.scale = Math.min(free[0] / width, free[1] / height, MAX_SCALE / 2);
+    this.left = TOOLS_WIDTH + (free[0] - width * this.scale) / 2;
+    this.top = MARGIN + (free[1] - height * this.scale) / 2;
+    this.isFitted = true;
+    this.refresh();
+  }
+
+  /** Zooms so that the point of the picture under (x, y) of the stage stays there. */
+  zoom(factor, x = this.stage.clientWidth / 2, y = this.stage.clientHeight / 2) {
+    const least = 0.2 * Math.min(this.stage.clientWidth / this.size[1], this.stage.clientHeight / this.size[0]);
+    const scale = Math.min(MAX_SCALE, Math.max(Math.min(least, 1), this.scale * factor));
+    this.left = x - (x - this.left) * (scale / this.scale);
+    this.top = y - (y - this.top) * (scale / this.scale);
+    this.scale = scale;
+    this.isFitted = false;
+    this.pan(0, 0);
+  }
+
+  /** Moves the picture, which never leaves the stage altogether. */
+  pan(x, y) {
+    const keep = 60;
+    const { clientWidth, clientHeight } = this.stage;
+    this.left = Math.min(clientWidth - keep, Math.max(keep - this.size[1] * this.scale, this.left + x));
+    this.top = Math.min(clientHeight - keep, Math.max(keep - this.size[0] * this.scale, this.top + y));
+    if (x || y) this.isFitted = false;
+    this.refresh();
+  }
+
+  /** The point [y, x] of the picture under (x, y) of the stage. */
+  toPicture(x, y) {
+    return [(y - this.top) / this.scale, (x - this.left) / this.scale];
+  }
+
+  /** Where a point of the picture lies on the stage, [x, y]. */
+  toStage([y, x]) {
+    return [this.left + x * this.scale, this.top + y * this.scale];
+  }
+
+  contains([y, x]) {
+    return y >= 0 && x >= 0 && y < this.size[0] && x < this.size[1];
+  }
+
+  // ------------------------------------------------------------------------------------------ drawing
+
+  /** Draws soon, once, however often it is asked for. */
+  refresh() {
+    if (this.isDirty) return;
+    this.isDirty = true;
+    requestAnimationFrame(() => {
+      this.isDirty = false;
+      this.paint();
+      this.paintOverlay();
+      this.changed();
+    });
+  }
+
+  toPictureFrame(context) {
+    const r = this.ratio;
+    context.setTransform(this.scale * r, 0, 0, this.scale * r, this.left * r, this.top * r);
+  }
+
+  toStageFrame(context) {
+    context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
+  }
+
+  paint() {
+    const context = this.base;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.fillStyle = "#101215";
+    context.fillRect(0, 0, context.canvas.width, context.canvas.height);
+    if (!this.levels.length) return;
+    this.toPictureFrame(context);
+    const [height, width] = this.size;
+    const level = Math.max(0, Math.min(this.levels.length - 1, Math.floor(-Math.log2(this.scale * this.ratio))));
+    context.imageSmoothingEnabled = this.scale * this.ratio < SHARP_FROM;
+    context.imageSmoothingQuality = "medium";
+    context.drawImage(this.levels[level], 0, 0, width, height);
+    if (this.scene) this.paintScene(context, this.scene);
+  }
+
+  /**
+   * The masks.
+   * scene: {shapes: [{outline, colour, fill, line, dashed}], layer: {bitmap, alpha} or null, clicks, clickSize}
+   */
+  paintScene(context, { shapes, layer, clicks, clickSize }) {
+    if (layer) {
+      context.globalAlpha = layer.alpha;
+      context.imageSmoothingEnabled = true;
+      context.drawImage(layer.bitmap, 0, 0, this.size[1], this.size[0]);
+      context.globalAlpha = 1;
+    }
+    for (const shape of shapes) this.paintShape(context, shape);
+    this.toStageFrame(context);
+    for (const click of clicks) drawClick(context, this.toStage([click.y + 0.5, click.x + 0.5]), click, clickSize);
+  }
+
+  paintShape(context, { outline, colour, fill, line, dashed }) {
+    if (!outline.box || !this.isVisible(outline.box)) return;
+    if (fill > 0) {
+      context.globalAlpha = fill;
+      context.fillStyle = colour;
+      context.fill(outline.shape, "evenodd");
+      context.globalAlpha = 1;
+    }
+    if (line > 0) {
+      context.lineJoin = "round";
+      context.setLineDash(dashed ? [7 / this.scale, 5 / this.scale] : []);
+      context.strokeStyle = "#000b"; // a dark rim keeps the line readable on bright ground
+      context.lineWidth = (line + 1.6) / this.scale;
+      context.stroke(outline.shape);
+      context.strokeStyle = colour;
+      context.lineWidth = line / this.scale;
+      context.stroke(outline.shape);
+      context.setLineDash([]);
+    }
+  }
+
+  isVisible([top, left, bottom, right]) {
+    const [x0, y0] = this.toStage([top, left]);
+    const [x1, y1] = this.toStage([bottom, right]);
+    return x1 > 0 && y1 > 0 && x0 < this.stage.clientWidth && y0 < this.stage.clientHeight;
+  }
+
+  /** What moves with the hand. cursor: {circle: [y, x], radius, colour, stroke, region, pointer} */
+  paintOverlay() {
+    const context = this.overlay;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, context.canvas.width, context.canvas.height);
+    const cursor = this.cursor;
+    if (!cursor || !this.levels.length) return;
+    this.toPictureFrame(context);
+    for (const stroke of cursor.strokes ?? []) this.paintStroke(context, stroke);
+    if (cursor.region?.length) this.paintRegion(context, cursor.region, cursor.pointer);
+    if (cursor.circle) this.paintCircle(context, cursor.circle, cursor.radius);
+  }
+
+  paintStroke(context, { points, radius, colour }) {
+    context.globalAlpha = 0.6;
+    context.strokeStyle = colour;
+    context.lineWidth = Math.max(1, 2 * radius);
+    context.lineCap = context.lineJoin = "round";
+    tracePoints(context, points);
+    context.stroke();
+    context.globalAlpha = 1;
+  }
+
+  paintRegion(context, points, pointer) {
+    tracePoints(context, pointer ? [...points, pointer] : points);
+    context.fillStyle = "#4aa8ff33";
+    context.fill();
+    for (const [colour, width] of [["#000b", 3.5], ["#fff", 1.7]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = width / this.scale;
+      context.stroke();
+    }
+    this.toStageFrame(context);
+    for (const [i, point] of (points.length < 60 ? points : points.slice(0, 1)).entries()) {
+      context.beginPath();
+      context.arc(...this.toStage(point), i ? 3.5 : 6, 0, 7);
+      context.fillStyle = i ? "#fff" : "#4aa8ff";
+      context.fill();
+      context.strokeStyle = "#000";
+      context.lineWidth = 1;
+      context.stroke();
+    }
+    this.toPictureFrame(context);
+  }
+
+  paintCircle(context, [y, x], radius) {
+    for (const [colour, width] of [["#000c", 3], ["#fff", 1.4]]) {
+      context.beginPath();
+      context.arc(x, y, Math.max(radius, 0.5), 0, 7);
+      context.strokeStyle = colour;
+      context.lineWidth = width / this.scale;
+      context.stroke();
+    }
+  }
+}
+
+function tracePoints(context, points) {
+  context.beginPath();
+  points.forEach(([y, x], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
+  if (points.length === 1) context.lineTo(points[0][1] + 1e-3, points[0][0]);
+}
+
+/** A disk with a plus or a minus; hollow while the server hasn't answered. */
+function drawClick(context, [x, y], { positive, isPending, isHovered }, size) {
+  const colour = positive ? "#18a558" : "#e5404f";
+  const radius = isHovered ? size * 1.35 : size;
+  context.beginPath();
+  context.arc(x, y, radius, 0, 7);
+  context.fillStyle = isPending ? "#0007" : colour;
+  context.fill();
+  context.lineWidth = Math.max(1.5, size / 4.5);
+  context.strokeStyle = isPending ? colour : "#fff";
+  context.stroke();
+  const arm = radius * 0.55;
+  context.beginPath();
+  context.moveTo(x - arm, y);
+  context.lineTo(x + arm, y);
+  if (positive) {
+    context.moveTo(x, y - arm);
+    context.lineTo(x, y + arm);
+  }
+  context.strokeStyle = "#fff";
+  context.stroke();
+}
+
+/** The picture and halves of it, of halves..., so that a large picture is drawn fast and clean when zoomed out. */
+function halves(image) {
+  const levels = [image];
+  let [width, height] = [image.naturalWidth, image.naturalHeight];
+  while (width * height > LEVEL_PIXELS) {
+    [width, height] = [Math.ceil(width / 2), Math.ceil(height / 2)];
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [width, height];
+    canvas.getContext("2d").drawImage(levels.at(-1), 0, 0, width, height);
+    levels.push(canvas);
+  }
+  return levels;
+}

@@ -1,0 +1,176 @@
+"""Who may talk to the server: this machine's own page, or a browser that showed the token.
+
+Three layers, each a plain ASGI wrapper: the headers that every answer gets, the check of Host and Origin (a foreign
+page in the same browser must not post here, and a foreign name that resolves to this machine is not this machine), and
+the token for servers that listen beyond this machine.
+"""
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse
+
+Scope = MutableMapping[str, Any]
+App = Callable[[Scope, Callable, Callable], Awaitable[None]]
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+MAX_BODY_BYTES = 2 * 2**20
+COOKIE = "annotate_session"
+POLICY = "; ".join([
+    "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' blob:", "connect-src 'self'",
+    "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
+])
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+}
+
+
+def refusal(sentence: str, status: int) -> JSONResponse:
+    """An answer that the page shows to the person."""
+    return JSONResponse({"error": sentence}, status)
+
+
+class SafeHeaders:
+    """Adds the protective headers to every answer."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Callable, send: Callable) -> None:
+        async def send_with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class SameSite:
+    """Refuses foreign names and foreign pages.
+
+    Args:
+        app: what is protected.
+        hosts: names that the server may be called by, in lower case and without port; None for any name, where a token
+            protects.
+    """
+
+    def __init__(self, app: App, hosts: frozenset[str] | None) -> None:
+        self.app, self.hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Callable, send: Callable) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self.app(scope, receive, send)
+            return
+        problem = self._problem(scope["method"], Headers(scope=scope))
+        if problem:
+            await refusal(problem, 403)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _problem(self, method: str, headers: Headers) -> str | None:
+        host = headers.get("host", "")
+        if len(headers.getlist("host")) != 1 or _host_name(host) is None:
+            return "The request names no host."
+        if self.hosts is not None and _host_name(host) not in self.hosts:
+            return "The page was called by a name that isn't this machine's; use the address that the server printed."
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            return "The request comes from a foreign page."
+        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            return "The request comes from a foreign page."
+        if method not in ("GET", "HEAD") and headers.get("content-type", "").split(";")[0] != "application/json":
+            return "Changes are sent as JSON."
+        return None
+
+
+def _host_name(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+class BodyLimit:
+    """Refuses bodies of more than MAX_BODY_BYTES, declared or not."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Callable, send: Callable) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            await self.app(scope, receive, send)
+            return
+        body, more = b"", True
+        while more and len(body) <= MAX_BODY_BYTES:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        if len(body) > MAX_BODY_BYTES:
+            await refusal("The request is too large.", 413)(scope, receive, send)
+            return
+        messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+        await self.app(scope, lambda: _next(messages, receive), send)
+
+
+async def _next(messages: Any, receive: Callable) -> Any:
+    for message in messages:
+        return message
+    return await receive()
+
+
+class TokenGate:
+    """Lets in browsers that showed the token once; they get a cookie, and the next browser needs a new token.
+
+    Args:
+        app: what is protected.
+        announce: called with each new token.
+    """
+
+    def __init__(self, app: App, announce: Callable[[str], None]) -> None:
+        self.app, self.announce = app, announce
+        self._sessions: set[str] = set()
+        self._renew()
+
+    def _renew(self) -> None:
+        self._token = secrets.token_urlsafe(24)
+        self.announce(self._token)
+
+    async def __call__(self, scope: Scope, receive: Callable, send: Callable) -> None:
+        if scope["type"] != "http" or self._is_known(Headers(scope=scope)):
+            await self.app(scope, receive, send)
+            return
+        await self._answer(scope)(scope, receive, send)
+
+    def _is_known(self, headers: Headers) -> bool:
+        try:
+            morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        except CookieError:
+            return False
+        return morsel is not None and any(hmac.compare_digest(morsel.value.encode(), known.encode())
+                                          for known in self._sessions)
+
+    def _answer(self, scope: Scope) -> Any:
+        shown = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        if scope["path"] == "/" and hmac.compare_digest(shown.encode(), self._token.encode()):
+            session = secrets.token_urlsafe(32)
+            self._sessions.add(session)
+            answer = RedirectResponse("/", 303)
+            answer.set_cookie(COOKIE, session, httponly=True, samesite="strict")
+            self._renew()
+            return answer
+        sentence = "Open the full address that the server printed last: its token lets one browser in, once."
+        return PlainTextResponse(sentence, 401) if scope["path"] == "/" else refusal(sentence, 401)
