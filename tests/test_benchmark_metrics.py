@@ -31,7 +31,7 @@ def slow_iou(a, b):
 
 
 def slow_boundary(mask, width):
-    """A pixel of the mask is in the band if a pixel at most `width` steps of a king away is off it, or off the image."""
+    """A pixel of the mask is in the band if a pixel at most `width` steps of a king away is off it or the image."""
     height, columns = mask.shape
     band = np.zeros_like(mask)
     for y, x in np.argwhere(mask):

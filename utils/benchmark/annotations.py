@@ -54,6 +54,14 @@ def read_label_map(paths: Sequence[Path], ignore: Sequence[int] = ()) -> Annotat
     return _one_layer(_labels_of_picture(paths[0]), ignore)
 
 
+def read_foreground(paths: Sequence[Path], ignore: Sequence[int] = ()) -> Annotation:
+    """One object: all labels above 0 that are not in `ignore`, merged."""
+    labels = _labels_of_picture(paths[0])
+    ignored = np.isin(labels, ignore)
+    layer = np.where(ignored, UNSURE, labels > 0).astype(np.uint8)
+    return Annotation(layer[:, :, None], {1: (0, 1)}, ((0, UNSURE),))
+
+
 def read_sbd(paths: Sequence[Path], ignore: Sequence[int] = ()) -> Annotation:
     """One object an instance of SBD's inst/*.mat (Hariharan et al. 2011).
 
@@ -92,11 +100,12 @@ Reader = Callable[[Sequence[Path], Sequence[int]], Annotation]
 READERS: dict[str, Reader] = {
     "masks": read_masks,
     "trimaps": read_trimaps,
+    "foreground": read_foreground,
     "label map": read_label_map,
     "sbd": read_sbd,
     "coco_lvis": read_coco_lvis,
 }
-ONE_OBJECT_A_FILE = ("masks", "trimaps")
+ONE_OBJECT_A_FILE = ("masks", "trimaps", "foreground")
 
 
 def read_image(path: Path, as_stored: bool = False) -> np.ndarray:

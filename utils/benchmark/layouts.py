@@ -116,7 +116,7 @@ def _davis_tree(folder: Path, split: str | None, ignore: tuple[int, ...] | None)
         frames = _by_stem(_pictures(images / sequence.name))
         for mask in _pictures(sequence):
             image = frames.get(mask.stem, [images / sequence.name / f"{mask.stem}.jpg"])[0]
-            yield Photo(f"{sequence.name}_{mask.stem}", image, (mask,), "masks", sequence.name)
+            yield Photo(f"{sequence.name}_{mask.stem}", image, (mask,), "foreground", sequence.name, ignore or ())
 
 
 def _davis_split(folder: Path, split: str) -> set[str]:

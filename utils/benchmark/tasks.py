@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -112,12 +112,8 @@ def read_annotation(photo: Photo) -> Annotation:
 
 
 @lru_cache(maxsize=1)
-def read_sample(photo: Photo) -> DSample:
-    """The image with its objects; the last one is kept, because its other objects come next.
-
-    Raises:
-        DataError: a file can't be read, or image and masks differ in size.
-    """
+def _read_sample(photo: Photo, files: str) -> DSample:
+    """The image with its objects; the last one is kept, because its other objects come next."""
     annotation = read_annotation(photo)
     image = read_image(photo.image, photo.as_stored)
     if image.shape[:2] != annotation.layers.shape[:2]:
@@ -131,9 +127,9 @@ def read_task(task: Task) -> tuple[np.ndarray, np.ndarray]:
     """The image uint8 (H, W, 3) RGB and the ground truth int8 (H, W): 1 on the object, 0 off it, -1 ignored.
 
     Raises:
-        DataError: as read_sample.
+        DataError: a file can't be read, or image and masks differ in size.
     """
-    sample = read_sample(task.photo)
+    sample = _read_sample(task.photo, task.files)
     return sample.image, sample.get_object_mask(task.object_id).astype(np.int8)
 
 
@@ -141,9 +137,18 @@ def _areas(annotation: Annotation) -> dict[int, int]:
     """Pixels of each object; each layer is counted once for all its objects."""
     counts = {}
     for layer in {layer for layer, _ in annotation.objects.values()}:
-        labels, sizes = np.unique(annotation.layers[:, :, layer], return_counts=True)
+        labels, sizes = _count_labels(annotation.layers[:, :, layer])
         counts[layer] = dict(zip(labels.tolist(), sizes.tolist(), strict=True))
     return {i: counts[layer].get(label, 0) for i, (layer, label) in annotation.objects.items()}
+
+
+def _count_labels(layer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The labels of a layer and their numbers of pixels; bincount is quicker, but not with labels made from colours."""
+    if layer.max() > np.iinfo(np.uint16).max:
+        return np.unique(layer, return_counts=True)
+    sizes = np.bincount(layer.ravel())
+    labels = np.flatnonzero(sizes)
+    return labels, sizes[labels]
 
 
 def _has_parts(photo: Photo) -> bool:
@@ -157,17 +162,17 @@ def _spread(pairs: list[tuple[Photo, int]], limit: int | None) -> list[tuple[Pho
     return [pairs[i * len(pairs) // limit] for i in range(limit)]
 
 
-def _name_tasks(data: str, pairs: Iterable[tuple[Photo, int]], several: set[str]) -> tuple[Task, ...]:
+def _name_tasks(data: str, pairs: Sequence[tuple[Photo, int]], several: set[str]) -> tuple[Task, ...]:
     tasks: dict[str, Task] = {}
+    digests = {photo: _digest_of_files(photo) for photo in {photo for photo, _ in pairs}}
     for photo, object_id in pairs:
         name = f"{photo.name}#{object_id}" if photo.name in several else photo.name
         if name in tasks:
             raise DataError(f"{photo.image} and {tasks[name].photo.image} have the same name; rename one of them")
-        tasks[name] = Task(data, name, photo, object_id, _digest_of_files(photo))
+        tasks[name] = Task(data, name, photo, object_id, digests[photo])
     return tuple(tasks.values())
 
 
-@lru_cache(maxsize=1)
 def _digest_of_files(photo: Photo) -> str:
     """SHA-256 of the bytes of the image and its masks."""
     digest = hashlib.sha256()
