@@ -51,7 +51,8 @@ class AnnotationFile:
                     starts.append(member.start)
                     lengths.append(member.length)
                 elif member.key == "images":
-                    self.images[_image_id(member.value["id"])] = _image_info(member.value)
+                    image_id = _image_id(member.value["id"])
+                    self.images[image_id] = _image_info(member.value)
                 elif member.key == "categories":
                     is_thing = bool(member.value.get("isthing", True))
                     self.categories[member.value["id"]] = str(member.value["name"]), is_thing

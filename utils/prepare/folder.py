@@ -117,7 +117,8 @@ def plan_folder(images: Path, masks: Path, skip_missing: bool) -> list[FolderTas
     by_stem.update((path.name, tuple(image_files(path))) for path in sorted(masks.iterdir()) if path.is_dir())
     if not photos:
         raise WrongCall(f"{images} holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    found = [by_stem.get(photo.stem, by_stem.get(photo.name.split(".")[0], ())) for photo in photos]
+    names = ((photo.name, photo.stem, photo.name.split(".")[0]) for photo in photos)
+    found = [next((by_stem[name] for name in candidates if name in by_stem), ()) for candidates in names]
     if not any(found):
         raise WrongCall(f"no picture of {images} has a mask in {masks}; name them alike, as {photos[0].stem}.png")
     ids = assign_ids([photo.stem for photo in photos])

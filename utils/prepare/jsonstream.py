@@ -14,6 +14,7 @@ from utils.prepare.files import PrepareError
 
 CHUNK = 1 << 20  # bytes read at a time
 BLANKS = " \t\r\n"
+ENDS = frozenset(BLANKS + ",:]}")  # what may follow a value
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -44,7 +45,11 @@ def members(path: Path) -> Iterator[Member]:
 def read_member(file: BinaryIO, start: int, length: int) -> Any:
     """The value that lies at this place of an open file."""
     file.seek(start)
-    return json.loads(file.read(length))
+    return _loads(file.read(length))
+
+
+def _loads(content: bytes) -> Any:
+    return json.loads(content.decode("utf-8", "surrogateescape"))  # file names may be of any bytes
 
 
 class _Scanner:
@@ -107,12 +112,13 @@ class _Scanner:
                 if self.ended:
                     raise
             else:
-                if end < len(self.text) or self.ended:  # a number at the window's edge may go on behind it
+                # a number at the window's edge may go on behind it: "0." is read as 0, then a point
+                if self.ended or self.text[end : end + 1] in ENDS:
                     break
             self._read_on()
         raw, start = self.text[self.at : end], self.base + self.at
         self.at = end
-        return Member(key, value if raw.isascii() else json.loads(raw.encode("latin-1")), start, len(raw))
+        return Member(key, value if raw.isascii() else _loads(raw.encode("latin-1")), start, len(raw))
 
     def _read_on(self) -> None:
         """Forgets what was read and reads on, as much again as there is, so that long values cost linear time."""

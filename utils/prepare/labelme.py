@@ -65,8 +65,10 @@ class LabelmeReader:
         image_path = str(document.get("imagePath") or "").replace("\\", "/")
         name = image_path.rsplit("/", 1)[-1]
         places = [(path.parent / image_path, self.labels_folder)]
-        if self.images is not None:
-            places = [(self.images / name, self.images), (self.images / image_path, self.images), *places]
+        if self.images is not None:  # as much of the path as is the same there, its name at least
+            parts = image_path.split("/")
+            tails = ("/".join(parts[i:]) for i in range(len(parts)))
+            places = [*((self.images / tail, self.images) for tail in tails), *places]
         for place, folder in places:
             if name and inside(place, folder) and place.is_file():
                 return name, read_photo(place, read_bytes(place), "upright", size)
@@ -77,7 +79,7 @@ class LabelmeReader:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(read_bytes(path))
+        document = json.loads(read_bytes(path).decode("utf-8-sig", "surrogateescape"))  # file names may be of any bytes
     except (ValueError, RecursionError) as error:
         raise PrepareError(f"{path} is no JSON or is truncated ({error}); save it again") from error
     if not isinstance(document, dict) or not isinstance(document.get("shapes"), list):

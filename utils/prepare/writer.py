@@ -98,7 +98,7 @@ def write_split(
             if isinstance(entry, str):
                 outcome.failures.append(entry)
                 continue
-            journal.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            journal.write(json.dumps(entry) + "\n")
             journal.flush()
             done[entry["id"]] = entry
     _write_annotations(split, done, outcome)
