@@ -23,7 +23,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from utils.benchmark.annotations import DataError
-from utils.benchmark.layouts import LAYOUTS
+from utils.benchmark.layouts import LAYOUTS, split_name
 from utils.benchmark.logs import match_log, read_log, write_log
 from utils.benchmark.metrics import caps
 from utils.benchmark.models import ModelError, ModelSpec, digests, parse_model
@@ -105,21 +105,16 @@ def _protocol(options: argparse.Namespace) -> Protocol:
 
 
 def _data_sets(options: argparse.Namespace) -> list[DataSet]:
-    sets: list[DataSet] = []
-    for data in options.data:
-        found = list_tasks(
-            data, "", options.split, options.ignore_label, options.cluster, options.min_area, options.limit
-        )
-        if found.name in [other.name for other in sets]:
-            name = f"{Path(found.folder).parent.name}/{found.name}"
-            found = list_tasks(
-                data, name, options.split, options.ignore_label, options.cluster, options.min_area, options.limit
-            )
-        sets.append(found)
-    names = [data.name for data in sets]
+    """The data sets under their folders' names, with the folder above in front where two are called alike."""
+    folders = [split_name(data)[1].resolve() for data in options.data]
+    if len(set(folders)) < len(folders):
+        raise DataError(f"{max(folders, key=folders.count)} is given twice; give each data set once")
+    names = [folder.name for folder in folders]
+    names = [f"{f.parent.name}/{f.name}" if names.count(f.name) > 1 else f.name for f in folders]
     if len(set(names)) < len(names):
-        raise DataError(f"the data sets {', '.join(names)} have the same name; rename a folder or give it once")
-    return sets
+        raise DataError(f"the data sets {', '.join(names)} are called alike; rename a folder")
+    settings = options.split, options.ignore_label, options.cluster, options.min_area, options.limit
+    return [list_tasks(data, name, *settings) for data, name in zip(options.data, names, strict=True)]
 
 
 def _models(options: argparse.Namespace) -> list[ModelSpec]:

@@ -64,7 +64,7 @@ def find_photos(
     Raises:
         DataError: there is no such folder, it is laid out in no known way, or has no photos.
     """
-    name, folder = _split_name(data)
+    name, folder = split_name(data)
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; give the folder of a data set")
     name = name or _recognise(folder)
@@ -76,7 +76,8 @@ def find_photos(
     return name, photos
 
 
-def _split_name(data: str) -> tuple[str, Path]:
+def split_name(data: str) -> tuple[str, Path]:
+    """LAYOUT:FOLDER apart; the layout is empty where none is named."""
     name, colon, folder = data.partition(":")
     return (name, Path(folder)) if colon and name in LAYOUTS else ("", Path(data))
 

@@ -5,12 +5,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
 from utils.benchmark.annotations import ONE_OBJECT_A_FILE, READERS, Annotation, DataError, read_image
-from utils.benchmark.layouts import Photo, find_photos
+from utils.benchmark.layouts import Photo, find_photos, split_name
 from utils.sample import DSample
 
 COCO_LVIS_MIN_AREA = 1000  # pixels, as in RITM's training and validation (Sofiiuk et al. 2021)
@@ -67,7 +66,7 @@ def list_tasks(
         DataError: the folder or its lists can't be used, or nothing is left to click on.
     """
     layout, photos = find_photos(data, split, ignore, cluster)
-    folder = Path(data.removeprefix(f"{layout}:")).resolve()
+    folder = split_name(data)[1].resolve()
     if min_area is None:
         min_area = COCO_LVIS_MIN_AREA if layout == "cocolvis" else 1
     pairs: list[tuple[Photo, int]] = []

@@ -1,0 +1,383 @@
+"""`python -m utils.benchmark` from end to end, with small stand-ins for models."""
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from benchmark_models import Disks, SmallDisks
+
+from utils.benchmark.__main__ import main
+from utils.benchmark.models import GrabCutPredictor, load_model, parse_model
+from utils.clicker import Click, Clicker
+
+ROOT = Path(__file__).resolve().parents[1]
+SHAPE = (60, 80)
+NAMES = ("ball_00001", "ball_00002", "box_00001", "pair_00001")
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """Four pictures of light objects on grey, in run.py's layout; two are frames of one sequence."""
+    folder = tmp_path / "data"
+    for room in ("imgs", "masks"):
+        (folder / room).mkdir(parents=True)
+    for i, name in enumerate(NAMES):
+        mask = np.zeros(SHAPE, np.uint8)
+        cv2.circle(mask, (25 + 5 * i, 30), 14, 255, -1)
+        cv2.rectangle(mask, (50, 5 + 5 * i), (70, 25), 255, -1)
+        image = np.where(mask[:, :, None] > 0, np.uint8(210), np.uint8(90)) * np.ones(3, np.uint8)
+        cv2.imwrite(str(folder / "imgs" / f"{name}.png"), image)
+        cv2.imwrite(str(folder / "masks" / f"{name}.png"), mask)
+    return folder
+
+
+def darken(data: Path, name: str) -> None:
+    """Makes an image black, which some of the models can't bear."""
+    cv2.imwrite(str(data / "imgs" / f"{name}.png"), np.zeros((*SHAPE, 3), np.uint8))
+
+
+def read(out: Path) -> tuple[list[dict], dict]:
+    """tasks.csv and summary.json."""
+    with (out / "tasks.csv").open(newline="") as file:
+        return list(csv.DictReader(file)), json.loads((out / "summary.json").read_text())
+
+
+def figures(rows: list[dict]) -> list[dict]:
+    """Rows without the times."""
+    return [{k: v for k, v in row.items() if "seconds" not in k} for row in rows]
+
+
+def run(data, out, *arguments, model="benchmark_models:Disks", clicks=5) -> int:
+    model_arguments = ["--model", model] if model else []
+    return main([str(data), "--out", str(out), "--clicks", str(clicks), *model_arguments, *arguments])
+
+
+def slow_ious(data: Path, name: str, predictor, clicks: int) -> list[float]:
+    """The protocol once more, in few words."""
+    image = cv2.imread(str(data / "imgs" / f"{name}.png"))[:, :, ::-1]
+    truth = cv2.imread(str(data / "masks" / f"{name}.png")).max(axis=2) > 0
+    predictor.set_input_image(image)
+    clicker, mask, ious = Clicker(gt_mask=truth), np.zeros(SHAPE, bool), []
+    for _ in range(clicks):
+        clicker.make_next_click(mask)
+        mask = predictor.get_prediction(clicker) > predictor.pred_thr
+        ious.append((mask & truth).sum() / (mask | truth).sum())
+    return ious
+
+
+def test_figures_are_those_of_the_protocol(data, tmp_path):
+    assert run(data, tmp_path / "out", clicks=20) == 0
+    rows, summary = read(tmp_path / "out")
+    assert [row["task"] for row in rows] == list(NAMES)
+    assert [row["cluster"] for row in rows] == ["ball", "ball", "box", "pair"]
+    expected = {name: slow_ious(data, name, Disks(), 20) for name in NAMES}
+    for row in rows:
+        assert [float(row[f"IoU@{k}"]) for k in range(1, 21)] == pytest.approx(expected[row["task"]], abs=1e-6)
+    (result,) = summary["results"]
+    assert (result["tasks"], result["clusters"]) == (4, 3)
+    for k in (1, 3, 20):
+        estimate = result["figures"][f"IoU@{k}"]
+        assert estimate["mean"] == pytest.approx(np.mean([ious[k - 1] for ious in expected.values()]))
+        assert estimate["low"] <= estimate["mean"] <= estimate["high"]
+    for target in (80, 85, 90, 95):
+        reached = [[k for k, iou in enumerate(ious, 1) if iou >= target / 100] for ious in expected.values()]
+        noc = np.mean([clicks[0] if clicks else 20 for clicks in reached])
+        assert result["figures"][f"NoC20@{target}"]["mean"] == pytest.approx(noc)
+        assert result["failures"][f"NoF20@{target}"] == sum(not clicks for clicks in reached)
+        miss = np.mean([not any(k <= 3 for k in clicks) for clicks in reached])
+        assert result["figures"][f"Miss{target}@3"]["mean"] == pytest.approx(miss)
+
+
+def test_the_variant_with_a_hundred_clicks(data, tmp_path):
+    assert run(data, tmp_path / "out", "--limit", "2", clicks=100) == 0
+    rows, summary = read(tmp_path / "out")
+    names = summary["results"][0]["figures"]
+    assert {"NoC20@90", "NoC100@90", "NoF100@95", "NoI20@80", "NoI100@80", "IoU@100", "BIoU@100"} <= set(names)
+    assert all(int(row["NoC100@90"]) >= int(row["NoC20@90"]) for row in rows)
+
+
+def test_several_processes_give_the_same(data, tmp_path):
+    assert run(data, tmp_path / "one", "--robot", "exact", "noisy") == 0
+    assert run(data, tmp_path / "two", "--robot", "exact", "noisy", "--jobs", "2") == 0
+    (rows, summary), (others, other_summary) = read(tmp_path / "one"), read(tmp_path / "two")
+    assert figures(rows) == figures(others)
+    assert [result["figures"] for result in summary["results"]] == [r["figures"] for r in other_summary["results"]]
+    assert summary["robustness"] == other_summary["robustness"]
+
+
+def command(data: Path, out: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "utils.benchmark", str(data), "--out", str(out), *arguments]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_goes_on(data, tmp_path, stop):
+    arguments = ("--model", "benchmark_models:SlowDisks", "--clicks", "12", "--robot", "exact", "noisy")
+    assert main([*command(data, tmp_path / "whole", *arguments)[3:]]) == 0
+    out = tmp_path / "stopped"
+    process = subprocess.Popen(command(data, out, *arguments), cwd=ROOT, env=environment(), stderr=subprocess.PIPE)
+    journal = out / "journal.jsonl"
+    while process.poll() is None and not (journal.exists() and journal.read_bytes().count(b"\n") >= 2):
+        time.sleep(0.005)
+    process.send_signal(stop)
+    assert process.wait() == (130 if stop == signal.SIGINT else -signal.SIGKILL)
+    process.stderr.close()
+    played = journal.read_bytes().count(b"\n")
+    assert 2 <= played < 8 and not (out / "report.html").exists()
+    with journal.open("ab") as file:  # as if the last line had been torn
+        file.write(b'{"key": "abc", "da')
+    assert main([*command(data, out, *arguments)[3:]]) == 0
+    assert len(journal.read_bytes().splitlines()) == 8 + 1  # nothing twice, and the torn line
+    assert figures(read(out)[0]) == figures(read(tmp_path / "whole")[0])
+
+
+def test_what_has_been_played_is_not_played_again(data, tmp_path, capsys):
+    assert run(data, tmp_path / "out") == 0
+    lines = (tmp_path / "out" / "journal.jsonl").read_bytes()
+    assert run(data, tmp_path / "out") == 0
+    assert (tmp_path / "out" / "journal.jsonl").read_bytes() == lines
+    cv2.imwrite(str(data / "masks" / f"{NAMES[0]}.png"), np.full(SHAPE, 255, np.uint8))
+    assert run(data, tmp_path / "out") == 0  # one task has another mask now
+    assert len((tmp_path / "out" / "journal.jsonl").read_bytes().splitlines()) == 5
+    assert read(tmp_path / "out")[0][0]["area"] == str(SHAPE[0] * SHAPE[1])
+    assert run(data, tmp_path / "out", "--fresh") == 0
+    assert len((tmp_path / "out" / "journal.jsonl").read_bytes().splitlines()) == 4
+
+
+# ------------------------------------------------------------------------------- what goes wrong
+
+
+def test_broken_images_do_not_lose_the_others(data, tmp_path, capsys):
+    (data / "imgs" / f"{NAMES[0]}.png").write_bytes(b"no picture")
+    (data / "masks" / f"{NAMES[2]}.png").unlink()
+    assert run(data, tmp_path / "out") == 1
+    rows, summary = read(tmp_path / "out")
+    assert {row["task"] for row in rows if row["error"]} == {NAMES[0], NAMES[2]} and len(rows) == 4
+    assert [failure["task"] for failure in summary["failed"]] == [NAMES[2], NAMES[0]]
+    assert "ball_00001.png is truncated or no image that OpenCV reads" in rows[1]["error"]
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "2 tasks failed" in report and "has no mask: put box_00001.png into" in report
+    cv2.imwrite(str(data / "imgs" / f"{NAMES[0]}.png"), np.full((*SHAPE, 3), 90, np.uint8))
+    cv2.imwrite(str(data / "masks" / f"{NAMES[2]}.png"), np.full(SHAPE, 255, np.uint8))
+    assert run(data, tmp_path / "out") == 0  # mended, and tried again
+
+
+@pytest.mark.parametrize(
+    ("model", "error"),
+    [("DislikesDark", "RuntimeError: too dark"), ("DiesInTheDark", "the process died (SIGABRT) over this task")],
+)
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_model_that_fails_on_one_image(data, tmp_path, model, error, jobs):
+    darken(data, NAMES[1])
+    assert run(data, tmp_path / "out", "--jobs", jobs, model=f"benchmark_models:{model}") == 1
+    rows, _ = read(tmp_path / "out")
+    assert {row["task"]: row["error"] for row in rows} == {name: error if name == NAMES[1] else "" for name in NAMES}
+    assert all(row["IoU@5"] for row in rows if not row["error"])
+
+
+def test_every_task_may_fail(data, tmp_path):
+    assert run(data, tmp_path / "out", model="benchmark_models:Logits") == 1
+    rows, summary = read(tmp_path / "out")
+    assert all("must return values in [0, 1], but gave" in row["error"] for row in rows)
+    assert summary["results"] == []
+    assert "nothing was measured" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["nowhere"], "nowhere is no folder"),
+        (["."], "is laid out in no known way"),
+        (["DATA", "--model", "missing.pth"], "missing.pth is missing; give a checkpoint"),
+        (["DATA", "--model", "no_module:Model"], "there is no module no_module"),
+        (["DATA", "--model", "benchmark_models:Missing"], "can't be loaded: .* no attribute 'Missing'"),
+        (["DATA", "--model", "benchmark_models:no_model"], "benchmark_models:no_model can't be loaded"),
+        (["DATA", "--model", "benchmark_models:CannotStart", "--start", "damaged"], "can't start from a mask"),
+        (["DATA", "--model", "grabcut", "--model", "grabcut"], "share a name; give one as NAME=SOURCE"),
+        (["DATA", "--start", "nowhere", "--model", "grabcut"], "nowhere is no folder; --start is nothing, damaged or"),
+        (["DATA", "--replay", "nowhere.jsonl", "--model", "grabcut"], "nowhere.jsonl can't be read"),
+        (["DATA", "--replay", "setup.jsonl", "--model", "grabcut"], "setup.jsonl is no click log"),
+        (["DATA", "DATA", "--model", "grabcut"], "is given twice"),
+    ],
+)
+def test_a_call_that_can_not_be_carried_out(data, tmp_path, monkeypatch, capsys, arguments, complaint):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "setup.jsonl").write_text('{"clicks": 3}\n')
+    arguments = [str(data) if argument == "DATA" else argument for argument in arguments]
+    assert main([*arguments, "--out", "out", "--clicks", "2"]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+
+    assert re.search(complaint, last)
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["DATA"], ["DATA", "--out", "o", "--clicks", "0"],
+                                       ["DATA", "--out", "o", "--outside-rate", "1.5"],
+                                       ["DATA", "--out", "o", "--ignore-label", "x"]])
+def test_a_wrong_call(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint(data, tmp_path, capsys):
+    (tmp_path / "bad.pth").write_bytes(b"no checkpoint")
+    assert run(data, tmp_path / "out", model=str(tmp_path / "bad.pth")) == 2
+    assert "bad.pth" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_help_is_quick_to_read(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"\n{group}:\n" in text for group in ("data", "protocol", "models", "running"))
+
+
+# ------------------------------------------------------------------------------- comparing
+
+
+def test_two_models_are_paired(data, tmp_path):
+    assert run(data, tmp_path / "out", "--model", "small=benchmark_models:SmallDisks") == 0
+    rows, summary = read(tmp_path / "out")
+    (pair,) = summary["pairs"]
+    assert (pair["minuend"], pair["subtrahend"], pair["tasks"]) == ("small, exact", "Disks, exact", 4)
+    for k in (1, 5):
+        ious = {m: np.array([float(r[f"IoU@{k}"]) for r in rows if r["model"] == m]) for m in ("Disks", "small")}
+        assert pair["figures"][f"IoU@{k}"]["mean"] == pytest.approx((ious["small"] - ious["Disks"]).mean(), abs=1e-6)
+        assert pair["figures"][f"IoU@{k}"]["low"] is not None
+    assert "Paired differences" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_clicks_are_replayed_on_another_model(data, tmp_path):
+    assert run(data, tmp_path / "first") == 0
+    log = tmp_path / "first" / "clicks.jsonl"
+    small = ("--replay", str(log))
+    assert run(data, tmp_path / "second", *small, model="small=benchmark_models:SmallDisks", clicks=4) == 0
+    logged = {line["task"]: line for line in map(json.loads, log.read_text().splitlines())}
+    for line in map(json.loads, (tmp_path / "second" / "clicks.jsonl").read_text().splitlines()):
+        assert line["clicks"] == logged[line["task"]]["clicks"][:4]
+        predictor, clicker = SmallDisks(), Clicker()
+        predictor.set_input_image(np.zeros((*SHAPE, 3), np.uint8))
+        for y, x, is_positive in line["clicks"]:
+            clicker.add_click(Click(is_positive, (y, x)))
+        truth = cv2.imread(str(data / "masks" / f"{line['task']}.png"), 0) > 0
+        mask = predictor.get_prediction(clicker) > 0.4
+        assert line["ious"][3] == pytest.approx((mask & truth).sum() / (mask | truth).sum())
+    (pair,) = read(tmp_path / "second")[1]["pairs"]
+    assert (pair["minuend"], pair["subtrahend"], pair["tasks"]) == ("small, replay", "Disks (log), replay", 4)
+
+
+def test_a_model_replayed_on_its_own_clicks_differs_by_nothing(data, tmp_path):
+    assert run(data, tmp_path / "first", "--robot", "noisy") == 0
+    assert run(data, tmp_path / "second", "--replay", str(tmp_path / "first" / "clicks.jsonl")) == 0
+    (pair,) = read(tmp_path / "second")[1]["pairs"]
+    assert {tuple(estimate.values()) for estimate in pair["figures"].values()} == {(0.0, 0.0, 0.0)}
+
+
+def test_a_log_that_does_not_fit(data, tmp_path, capsys):
+    assert run(data, tmp_path / "first", "--robot", "exact", "noisy") == 0
+    replay = ("--replay", str(tmp_path / "first" / "clicks.jsonl"))
+    calls = [
+        ((), 5, "has the dialogues of Disks/exact, Disks/noisy; choose one by --replay-of"),
+        (("--replay-of", "Disks/exact"), 9, "has 5 clicks on ball_00001; use --clicks 5"),
+        (("--replay-of", "Disks/exact", "--start", "damaged"), 5, "starts from nothing, this run from damaged"),
+    ]
+    for arguments, clicks, complaint in calls:
+        assert run(data, tmp_path / "second", *replay, *arguments, clicks=clicks) == 2
+        assert complaint in capsys.readouterr().err.strip().splitlines()[-1]
+    darken(data, NAMES[0])
+    assert run(data, tmp_path / "second", *replay, "--replay-of", "Disks/exact") == 2
+    assert "was made with another image or mask of ball_00001" in capsys.readouterr().err
+
+
+def test_noise_is_tabled_against_the_exact_robot(data, tmp_path):
+    robots = ("--robot", "exact", "noisy", "spread", "outside", "wrong-sign", "--wrong-sign-rate", "1")
+    assert run(data, tmp_path / "out", *robots) == 0
+    rows, summary = read(tmp_path / "out")
+    assert len(rows) == 4 * 5
+    names = [pair["minuend"] for pair in summary["robustness"]]
+    assert names == ["Disks, noisy", "Disks, spread", "Disks, outside", "Disks, wrong-sign"]
+    wrong = summary["robustness"][3]
+    assert wrong["subtrahend"] == "Disks, exact" and wrong["figures"]["IoU@1"]["mean"] < 0
+    assert all(float(row["IoU@1"]) == 0 for row in rows if row["robot"] == "wrong-sign")  # never a positive click
+    assert "<h2>Robustness</h2>" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_correcting_a_damaged_mask(data, tmp_path):
+    assert run(data, tmp_path / "out", "--start", "damaged") == 0
+    rows, _ = read(tmp_path / "out")
+    assert all(0.74 < float(row["IoU@0"]) < 0.86 for row in rows)
+    assert run(data, tmp_path / "nothing") == 0
+    from_nothing, _ = read(tmp_path / "nothing")
+    assert all(float(a["IoU@1"]) > float(b["IoU@1"]) for a, b in zip(rows, from_nothing, strict=True))
+
+
+def test_correcting_the_masks_of_a_folder(data, tmp_path):
+    assert run(data, tmp_path / "out", "--start", str(data / "masks")) == 0
+    assert all(float(row["IoU@0"]) == 1 for row in read(tmp_path / "out")[0])
+    (tmp_path / "few").mkdir()
+    assert run(data, tmp_path / "out", "--start", str(tmp_path / "few")) == 1
+    assert "has no starting mask of ball_00001: put ball_00001.png there" in read(tmp_path / "out")[0][0]["error"]
+
+
+# ------------------------------------------------------------------------------- models
+
+
+def test_an_object_serves_as_it_is():
+    model = load_model(parse_model("mine=benchmark_models:one_object"))
+    assert isinstance(model.predictor, SmallDisks) and model.threshold == 0.4
+
+
+def test_names_of_models():
+    assert parse_model("a/b/last.pth").name == "last"
+    assert parse_model("mine=a/b/last.pth").source == "a/b/last.pth"
+    assert parse_model("a=b/last.pth").name == "a"
+    assert (parse_model("grabcut").name, parse_model("grabcut").kind) == ("GrabCut", "grabcut")
+    assert parse_model("package.module:make.it").kind == "object"
+
+
+def test_grabcut_finds_a_light_object_and_takes_clicks_back(data):
+    image = cv2.imread(str(data / "imgs" / "ball_00001.png"))
+    truth = cv2.imread(str(data / "masks" / "ball_00001.png"), 0) > 0
+    predictor, clicker = GrabCutPredictor(), Clicker(gt_mask=truth)
+    with pytest.raises(RuntimeError, match="call set_input_image"):
+        predictor.get_prediction(clicker)
+    predictor.set_input_image(image)
+    answers, mask = [], np.zeros(SHAPE, bool)
+    for _ in range(4):
+        clicker.make_next_click(mask)
+        answers.append(predictor.get_prediction(clicker))
+        mask = answers[-1] > 0.5
+    assert answers[0].shape == SHAPE and answers[0].dtype == np.float32
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.9
+    for count in (2, 4, 1):  # an undo, its opposite, another image's worth of it
+        clicks = clicker.get_clicks()[:count]
+        assert np.array_equal(predictor.get_prediction(Clicker(init_clicks=clicks)), answers[count - 1])
+
+
+def test_grabcut_with_nothing_but_negative_clicks_finds_nothing(data):
+    predictor = GrabCutPredictor()
+    predictor.set_input_image(cv2.imread(str(data / "imgs" / "ball_00001.png")))
+    assert not predictor.get_prediction(Clicker(init_clicks=[Click(False, (3, 3))])).any()
+
+
+def test_grabcut_starts_from_a_mask(data):
+    image = cv2.imread(str(data / "imgs" / "ball_00001.png"))
+    truth = cv2.imread(str(data / "masks" / "ball_00001.png"), 0) > 0
+    predictor = GrabCutPredictor()
+    predictor.set_input_image(image)
+    prob = predictor.get_prediction(Clicker(init_clicks=[Click(False, (3, 3))]), prev_mask=truth.astype(np.float32))
+    assert ((prob > 0.5) & truth).sum() / ((prob > 0.5) | truth).sum() > 0.9
