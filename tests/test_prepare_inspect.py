@@ -1,0 +1,264 @@
+"""Inspection and selection of COCO_LVIS folders, whole, broken and hostile ones."""
+import json
+import pickle
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import COCO_IDS, PHOTO_SIZE, REGIONS
+
+from utils.datasets import CocoLvisDataset
+from utils.prepare.__main__ import main
+from utils.prepare.inspect import TILE, draw_sheet, fixed_order, inspect_split
+from utils.prepare.subset import Wishes, select
+
+FIRST, SECOND, THIRD = COCO_IDS
+AREAS = [int(np.prod([side.stop - side.start for side in region])) for region in REGIONS]
+
+
+def annotate_second(split: Path, annotation) -> None:
+    """Gives the second photo another annotation; a dict adds to the one it has."""
+    annotations = pickle.loads((split / "hannotation.pickle").read_bytes())
+    annotations[SECOND] = annotations[SECOND] | annotation if isinstance(annotation, dict) else annotation
+    (split / "hannotation.pickle").write_bytes(pickle.dumps(annotations))
+
+
+@pytest.fixture
+def split(coco_lvis: Path) -> Path:
+    return coco_lvis / "train"
+
+
+# ------------------------------------------------------------------------------------------------ inspect
+
+
+def test_counts(coco_lvis, split, tmp_path, capsys):
+    (split / "images" / "000000000099.jpg").write_bytes((split / "images" / f"{FIRST}.jpg").read_bytes())
+    (split / "masks" / "000000000098.pickle").write_bytes(b"")
+    assert main(["inspect", str(coco_lvis), "--out", str(tmp_path / "report"), "--jobs", "1"]) == 0
+    report = json.loads((tmp_path / "report/train.json").read_text())
+    expected = {
+        "annotated_photos": 3, "checked_photos": 3, "photos_without_annotation": 1, "masks_without_annotation": 1,
+        "objects": 9, "parts": 3, "deepest_level": 1, "empty_objects": 0, "stuff_regions": 3, "problems": [],
+    }  # fmt: skip
+    assert expected.items() <= report.items()
+    # objects of 2,500 and 400 pixels and one of 2,000, three times
+    assert AREAS[:3] == [2500, 400, 2000]
+    assert {bound: count for bound, count in report["area_histogram"].items() if count} == {"256": 3, "1024": 6}
+    assert report["long_side"]["median"] == max(PHOTO_SIZE) and report["objects_a_photo"]["most"] == 3
+    text = capsys.readouterr().out
+    assert "annotated photos" in text and "no fault: the full archive has about 19,000" in text
+    sheet = cv2.imread(str(tmp_path / "report/train.jpg"))
+    assert sheet is not None and sheet.std() > 10
+
+
+def test_sheet_shows_objects_in_colour_and_stuff_in_grey(split):
+    blank = np.full((*PHOTO_SIZE, 3), 200, np.uint8)
+    cv2.imwrite(str(split / "images" / f"{FIRST}.jpg"), blank)
+    tile = draw_sheet(split, [FIRST])[-TILE[0] - 6 : -6, 6:-6]
+    scale = min((TILE[0] - 24) / PHOTO_SIZE[0], TILE[1] / PHOTO_SIZE[1])
+    left = (TILE[1] - round(PHOTO_SIZE[1] * scale)) // 2
+    places = ((15, 15), (30, 30), (30, 90), (85, 60))  # objects 0 to 2, stuff
+    colours = [tile[int(y * scale), left + int(x * scale)].astype(int) for y, x in places]
+    saturations = [int(colour.max() - colour.min()) for colour in colours]
+    assert min(saturations[:3]) > 60 and saturations[3] < 15
+    assert min(np.abs(a - b).max() for i, a in enumerate(colours) for b in colours[:i]) > 40, "each has its own colour"
+
+
+def break_photo(split):
+    path = split / "images" / f"{SECOND}.jpg"
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def lose_photo(split):
+    (split / "images" / f"{SECOND}.jpg").unlink()
+
+
+def lose_masks(split):
+    (split / "masks" / f"{SECOND}.pickle").unlink()
+
+
+def tear_masks(split):
+    path = split / "masks" / f"{SECOND}.pickle"
+    path.write_bytes(path.read_bytes()[:50])
+
+
+def shrink_photo(split):
+    cv2.imwrite(str(split / "images" / f"{SECOND}.jpg"), np.zeros((9, 9, 3), np.uint8))
+
+
+def forget_objects(split):
+    annotate_second(split, {"num_instance_masks": 9})
+
+
+def relate_to_nobody(split):
+    node = {"children": [7], "parent": None, "node_level": 0}
+    annotate_second(split, {"hierarchy": {0: node, 1: None, 2: None}})
+
+
+def annotate_with_text(split):
+    annotate_second(split, "text")
+
+
+BREAKERS = {
+    break_photo: "jpg is truncated or no image",
+    lose_photo: "jpg can't be read (No such file",
+    lose_masks: "pickle can't be read (No such file",
+    tear_masks: "is truncated or no pickle",
+    shrink_photo: "layers of 128x96 pixels, the photo 9x9",
+    forget_objects: "does not fit its annotation",
+    relate_to_nobody: "does not fit its annotation",
+    annotate_with_text: "does not fit its annotation",
+}
+
+
+@pytest.mark.parametrize("damage, reason", BREAKERS.items(), ids=[breaker.__name__ for breaker in BREAKERS])
+def test_what_is_broken_is_named_and_the_rest_is_counted(split, capsys, damage, reason):
+    damage(split)
+    assert main(["inspect", str(split), "--jobs", "1"]) == 1
+    out, error = capsys.readouterr()
+    assert reason in error and SECOND in error and error.count("\n") == 1
+    assert "(3 looked at, 1 broken)" in out and " 6  (2 are parts" in out.replace("  objects   ", "")
+
+
+def test_a_pickle_that_wants_to_run_something_is_refused(split, capsys):
+    class Hostile:
+        def __reduce__(self):
+            return print, ("ran",)
+
+    (split / "masks" / f"{SECOND}.pickle").write_bytes(pickle.dumps(Hostile()))
+    assert main(["inspect", str(split), "--jobs", "1"]) == 1
+    (split / "hannotation.pickle").write_bytes(pickle.dumps(Hostile()))
+    assert main(["inspect", str(split), "--jobs", "1"]) == 1
+    out, error = capsys.readouterr()
+    assert "ran" not in out.split() and error.count("refused") == 2
+
+
+def test_processes_and_limits_change_nothing_else(split):
+    whole = inspect_split(split)
+    assert inspect_split(split, jobs=2).facts == whole.facts
+    (only,) = inspect_split(split, limit=1).facts
+    assert only in whole.facts
+
+
+def test_no_coco_lvis_folder(tmp_path, capsys):
+    assert main(["inspect", str(tmp_path)]) == 2
+    assert main(["inspect", str(tmp_path / "nowhere")]) == 2
+    assert "is no COCO_LVIS folder" in capsys.readouterr().err
+
+
+def test_real_data_are_whole(shared_data):
+    split = shared_data / "COCO_LVIS" / "val"
+    report = inspect_split(split, limit=30)
+    assert len(report.facts) == 30 and not report.problems
+    dataset = CocoLvisDataset(split.parent, "val")
+    samples = {image_id: i for i, (image_id, _) in enumerate(dataset.dataset_samples)}
+    for facts in report.facts:
+        sample = dataset.get_sample(samples[facts.image_id])
+        assert facts.areas == tuple(int((sample.get_object_mask(i) == 1).sum()) for i in sorted(sample.objects_ids))
+
+
+# ------------------------------------------------------------------------------------------------ subset
+
+
+@pytest.fixture
+def info(tmp_path: Path) -> Path:
+    """What is stated of the three photos, as the subset's own list states it."""
+    stated = {FIRST: (4, ["dog", "cup"]), SECOND: (1, ["dog"]), THIRD: (4, ["cat", "cup"])}
+    path = tmp_path / "info.json"
+    path.write_text(json.dumps({i: {"license_id": n, "categories": names} for i, (n, names) in stated.items()}))
+    return path
+
+
+@pytest.fixture
+def coco_info(tmp_path: Path) -> Path:
+    """The same as COCO's JSON file states it, with the annotations first."""
+    photos = {FIRST: (4, [18, 47]), SECOND: (1, [18]), THIRD: (4, [17, 47])}
+    annotations = [{"image_id": int(i), "category_id": c} for i, (_, categories) in photos.items() for c in categories]
+    content = {
+        "annotations": annotations,
+        "images": [{"id": int(i), "license": license_id} for i, (license_id, _) in photos.items()],
+        "categories": [{"id": i, "name": name} for i, name in ((17, "cat"), (18, "dog"), (47, "cup"), (5, "airplane"))],
+    }
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize("source", ["info", "coco_info"])
+@pytest.mark.parametrize(
+    "wishes, chosen",
+    [
+        (Wishes(licenses=[4]), [FIRST, THIRD]),
+        (Wishes(categories=["dog"]), [FIRST, SECOND]),
+        (Wishes(categories=["dog", "cat"], without=["cup"]), [SECOND]),
+        (Wishes(licenses=[4], categories=["cup"], without=["dog"]), [THIRD]),
+        (Wishes(licenses=[9]), []),
+    ],
+)
+def test_licences_and_categories(split, request, source, wishes, chosen):
+    assert select(split, wishes, info=[request.getfixturevalue(source)]) == chosen
+
+
+def test_sizes(split):
+    cv2.imwrite(str(split / "images" / f"{SECOND}.jpg"), np.zeros((40, 40, 3), np.uint8))
+    layers = [cv2.imencode(".png", np.ones((40, 40), np.uint8))[1]]
+    (split / "masks" / f"{SECOND}.pickle").write_bytes(pickle.dumps((layers, [(0, 1)])))
+    annotate_second(split, {"num_instance_masks": 1, "hierarchy": {0: None}})
+    both, small = [FIRST, THIRD], [SECOND]
+    assert select(split, Wishes(min_side=41)) == both and select(split, Wishes(min_side=40)) == sorted(COCO_IDS)
+    assert select(split, Wishes(min_area=1601)) == both
+    assert select(split, Wishes(min_area=1600, max_area=1600)) == small
+    assert select(split, Wishes(min_area=401, min_objects=2)) == both
+    assert select(split, Wishes(min_objects=4)) == [], "stuff does not count"
+
+
+def test_a_photo_that_is_broken_is_not_chosen_by_size(split):
+    lose_photo(split)
+    assert select(split, Wishes(min_objects=1)) == [FIRST, THIRD]
+
+
+def test_the_choice_depends_on_the_seed_alone_and_grows():
+    ids = [f"{i:012d}" for i in range(500)]
+    order = fixed_order(ids)
+    assert order == fixed_order(ids[::-1]) != fixed_order(ids, seed=1)
+    assert order[:3] == ["000000000157", "000000000303", "000000000243"], "the same on every machine"
+    assert [i for i in fixed_order(ids + ["x"]) if i != "x"] == order
+
+
+def test_the_list_is_what_training_reads(coco_lvis, split, info, capsys):
+    call = ["subset", str(coco_lvis), "--info", str(info), "--licenses", "4", "--list", "mine.json", "--jobs", "1"]
+    assert main(call) == 0
+    assert "allow_list_name='mine.json'" in capsys.readouterr().out
+    dataset = CocoLvisDataset(coco_lvis, "train", allow_list_name="mine.json")
+    assert [image_id for image_id, _ in dataset.dataset_samples] == [FIRST, THIRD]
+    assert main([*call, "--photos", "1"]) == 0
+    assert len(json.loads((split / "mine.json").read_text())) == 1
+
+
+def test_a_converted_split_needs_no_info(tmp_path):
+    for name in ("imgs", "masks"):
+        (tmp_path / name).mkdir()
+    for name, value in (("a", 3), ("b", 4)):
+        cv2.imwrite(str(tmp_path / "imgs" / f"{name}.jpg"), np.zeros((20, 20, 3), np.uint8))
+        cv2.imwrite(str(tmp_path / "masks" / f"{name}.png"), np.full((20, 20), value, np.uint8))
+    folders = {"--images": "imgs", "--masks": "masks", "--out": "o"}
+    call = [f"{option}={tmp_path / name}" for option, name in folders.items()]
+    assert main(["convert", "folder", *call, "--jobs", "1"]) == 0
+    assert select(tmp_path / "o/train", Wishes(categories=["4"])) == ["000000000002"]
+
+
+def test_wrong_calls(coco_lvis, tmp_path, info, capsys):
+    call = ["subset", str(coco_lvis), "--jobs", "1"]
+    assert main([*call, "--licenses", "4"]) == 2
+    assert "name COCO's JSON files with --info" in capsys.readouterr().err
+    assert main([*call, "--info", str(info), "--categories", "dgo"]) == 2
+    assert "no photo has the category 'dgo'; did you mean dog?" in capsys.readouterr().err
+    assert main([*call, "--info", str(tmp_path / "nowhere.json")]) == 2
+    assert main([*call, "--list", "../x.json"]) == 2
+    assert main(["subset", str(coco_lvis), "--split", "test"]) == 2
+    assert main([*call, "--info", str(info), "--licenses", "9"]) == 1
+    assert "ask for less" in capsys.readouterr().err
+    (tmp_path / "odd.json").write_text('{"images": [3]}')
+    assert main([*call, "--info", str(tmp_path / "odd.json"), "--licenses", "4"]) == 1
+    assert "odd.json is neither" in capsys.readouterr().err
