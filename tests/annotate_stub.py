@@ -6,8 +6,10 @@ order of clicks, to the threshold and to the mask before.
 from __future__ import annotations
 
 import sys
+import uuid
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from utils.annotate.document import Settings
@@ -60,6 +62,41 @@ def stub_editor(images: Path, out: Path, masks: Path | None = None) -> Editor:
     engine = Engine(StubModel)
     engine.start()
     return Editor(project, engine, Proposals(masks))
+
+
+def write_pictures(folder: Path, *names: str, height: int = 60, width: int = 80) -> Path:
+    """Pictures of noise; gives the folder."""
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    for name in names:
+        image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        (folder / name).write_bytes(cv2.imencode(Path(name).suffix, image)[1].tobytes())
+    return folder
+
+
+class Annotator:
+    """A person at an editor: remembers the state, sends changes that fit it."""
+
+    def __init__(self, editor: Editor, picture: int = 0) -> None:
+        self.editor = editor
+        self.picture = list(editor.project.pictures.values())[picture]
+        self.state = editor.open(self.picture.id)
+
+    def do(self, op: str, **fields) -> dict:
+        """A change; gives the new state."""
+        change = {"op": op, "id": uuid.uuid4().hex, "revision": self.state["revision"], **fields}
+        self.state = self.editor.change(self.picture.id, change)
+        return self.state
+
+    def click(self, y: int, x: int, positive: bool = True, **fields) -> dict:
+        return self.do("click", y=y, x=x, positive=positive, **{"label": "car", **fields})
+
+    def mask(self, number: int | None = None) -> np.ndarray:
+        """The mask bool (H, W) of the object in work, or of a finished one by its place in the list."""
+        target = self.state["active"] if number is None else self.state["objects"][number]
+        if target["mask"] is None:
+            return np.zeros((self.state["height"], self.state["width"]), bool)
+        return self.editor.project.mask(self.picture, target["mask"])
 
 
 if __name__ == "__main__":

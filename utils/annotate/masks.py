@@ -117,6 +117,7 @@ def describe(mask: np.ndarray) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------- drawn by hand
 
 SUBPIXEL_BITS = 4  # of OpenCV's fixed-point coordinates
+EXACT_RADIUS = 16  # brushes up to this radius count pixels exactly, larger ones are drawn by OpenCV, which is faster
 
 
 def _fixed_point(points: Points) -> np.ndarray:
@@ -130,15 +131,31 @@ def stroke(shape: tuple[int, int], points: Points, radius: float) -> np.ndarray:
     Args:
         shape: (H, W).
         points: (y, x) that the brush's centre went through, at least one.
-        radius: of the brush in pixels; 0.5 is a single pixel.
+        radius: of the brush in pixels; 0.71 (half a pixel's diagonal) always reaches the nearest pixel.
     """
     canvas = np.zeros(shape, np.uint8)
-    line = _fixed_point(points)
-    if len(line) == 1 and radius > 0.5:
-        cv2.circle(canvas, line[0].tolist(), round(radius * 2**SUBPIXEL_BITS), 1, cv2.FILLED, shift=SUBPIXEL_BITS)
-    else:
-        cv2.polylines(canvas, [line], False, 1, max(1, round(2 * radius)), shift=SUBPIXEL_BITS)
+    if radius > EXACT_RADIUS:
+        line = _fixed_point(points if len(points) > 1 else [points[0]] * 2)  # OpenCV draws no line of one point
+        cv2.polylines(canvas, [line], False, 1, round(2 * radius), shift=SUBPIXEL_BITS)
+        return canvas.view(bool)
+    path = np.array(points, np.float64)
+    for begin, end in zip(path[:-1], path[1:], strict=True) if len(path) > 1 else [(path[0], path[0])]:
+        _stamp(canvas, begin, end, radius)
     return canvas.view(bool)
+
+
+def _stamp(canvas: np.ndarray, begin: np.ndarray, end: np.ndarray, radius: float) -> None:
+    """Marks the pixels whose centres are no farther than the radius from a straight line."""
+    low = np.maximum(np.floor(np.minimum(begin, end) - radius), 0).astype(int)
+    high = np.minimum(np.ceil(np.maximum(begin, end) + radius) + 1, canvas.shape).astype(int)
+    if (low >= high).any():
+        return
+    y, x = np.ogrid[low[0] : high[0], low[1] : high[1]]
+    way = end - begin
+    along = ((y - begin[0]) * way[0] + (x - begin[1]) * way[1]) / max(way @ way, 1e-9)
+    along = np.clip(along, 0, 1)
+    distance2 = (y - begin[0] - along * way[0]) ** 2 + (x - begin[1] - along * way[1]) ** 2
+    canvas[low[0] : high[0], low[1] : high[1]] |= distance2 <= radius**2
 
 
 def polygon(shape: tuple[int, int], points: Points) -> np.ndarray:

@@ -87,10 +87,11 @@ function click([y, x], positive) {
   change("click", { ...point, positive, ...newborn() });
 }
 
-/** The line [y, x] as the server counts: pixel centres at whole numbers. */
-function centred(points) {
+/** The line [y, x] as the server counts: pixel centres at whole numbers. The finest brush goes from pixel to pixel. */
+function centred(points, isFine = false) {
   const reach = 1.9 * Math.max(app.state.width, app.state.height);
-  return points.map((point) => point.map((value) => Math.max(-reach, Math.min(reach, value - 0.5))));
+  const moved = (value) => (isFine ? Math.floor(value) : value - 0.5);
+  return points.map((point) => point.map((value) => Math.max(-reach, Math.min(reach, moved(value)))));
 }
 
 /** The clicks of the object in work as they will be when the outbox is empty. */
@@ -678,7 +679,9 @@ const hand = new Hand($("overlay"), view, {
   hover,
   select: selectAt,
   stroke(points) {
-    if (app.state) change("brush", { points: centred(points), radius: brushRadius(), adds: app.tool === "brush", ...newborn() });
+    if (!app.state) return;
+    const radius = brushRadius();
+    change("brush", { points: centred(points, radius < 1), radius, adds: app.tool === "brush", ...newborn() });
   },
   region(points, adds) {
     if (app.state) change("region", { points: centred(points), adds, ...newborn() });

@@ -1,0 +1,318 @@
+"""The annotation server: its answers, and whom it refuses."""
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from annotate_stub import StubModel, stub_editor, write_pictures
+from starlette.testclient import TestClient
+
+from utils.annotate import load_test
+from utils.annotate.__main__ import main
+from utils.annotate.editor import Editor
+from utils.annotate.engine import Engine
+from utils.annotate.errors import AnnotationError
+from utils.annotate.load_test import Client
+from utils.annotate.project import Project
+from utils.annotate.security import MAX_BODY_BYTES
+from utils.annotate.server import create_app
+
+ROOT = Path(__file__).resolve().parents[1]
+HOME = "http://127.0.0.1:8000"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_pictures(tmp_path / "images", "a.png", "b.png")
+    return tmp_path
+
+
+@pytest.fixture
+def editor(folder: Path) -> Editor:
+    return stub_editor(folder / "images", folder / "out")
+
+
+@pytest.fixture
+def client(editor: Editor) -> TestClient:
+    return TestClient(create_app(editor), base_url=HOME, raise_server_exceptions=False)
+
+
+def first_id(client: TestClient) -> str:
+    return client.get("/api/project").json()["pictures"][0]["id"]
+
+
+def post(client: TestClient, picture_id: str, revision: int, **change):
+    body = {"id": uuid.uuid4().hex, "revision": revision, "label": "car", **change}
+    return client.post(f"/api/pictures/{picture_id}/change", json=body)
+
+
+CLICK = {"op": "click", "y": 20, "x": 30, "positive": True}
+
+
+def test_a_dialogue(client, editor):
+    project = client.get("/api/project").json()
+    assert [picture["name"] for picture in project["pictures"]] == ["a.png", "b.png"]
+    assert project["labels"] == [{"name": "car", "colour": "#56b4e9"}, {"name": "person", "colour": "#e69f00"}]
+    picture_id = project["pictures"][0]["id"]
+    state = client.get(f"/api/pictures/{picture_id}").json()
+    state = post(client, picture_id, state["revision"], **CLICK).json()
+    outline = state["active"]["outline"]
+    mask = editor.project.mask(editor.project.picture(picture_id), state["active"]["mask"])
+    assert outline["area"] == mask.sum() and outline["path"].startswith("M")
+    assert state["listed"]["status"] == "in work" and state["listed"]["clicks"] == 1
+    same = client.get(f"/api/pictures/{picture_id}/masks/{state['active']['mask']}")
+    assert same.json() == outline and "immutable" in same.headers["cache-control"]
+    grey = cv2.imdecode(np.frombuffer(client.get(f"/api/pictures/{picture_id}/probability").content, np.uint8), -1)
+    assert grey.shape == (60, 80) and mask[grey > 128].all() and not mask[grey < 127].any()
+    assert client.get(f"/api/status?picture={picture_id}").json()["revision"] == 1
+
+
+def test_pictures_and_thumbnails(client):
+    picture_id = first_id(client)
+    for kind, size in (("image", (60, 80, 3)), ("thumbnail", (60, 80, 3))):
+        answer = client.get(f"/api/pictures/{picture_id}/{kind}")
+        assert cv2.imdecode(np.frombuffer(answer.content, np.uint8), 1).shape == size
+        known = client.get(f"/api/pictures/{picture_id}/{kind}", headers={"if-none-match": answer.headers["etag"]})
+        assert known.status_code == 304 and not known.content
+
+
+def test_an_outdated_change_is_told(client):
+    picture_id = first_id(client)
+    assert post(client, picture_id, 0, **CLICK).status_code == 200
+    answer = post(client, picture_id, 0, **CLICK)
+    assert answer.status_code == 409 and "another tab" in answer.json()["error"]
+
+
+def test_export_runs_behind_the_page(client, folder):
+    picture_id = first_id(client)
+    post(client, picture_id, 0, **CLICK)
+    post(client, picture_id, 1, op="finish")
+    assert client.post("/api/export", json={"format": "coco"}).status_code == 200
+    while (job := client.get("/api/status").json()["job"])["state"] == "running":
+        time.sleep(0.05)
+    assert job["state"] == "done" and (folder / "out" / "export" / "coco" / "instances.json").is_file()
+    assert client.post("/api/export", json={"format": "exe"}).status_code == 400
+
+
+def test_labels_are_added(client):
+    labels = client.post("/api/labels", json={"name": "<b>dog</b>"}).json()["labels"]
+    assert labels[-1]["name"] == "<b>dog</b>"
+    assert client.post("/api/labels", json={"name": "cat", "colour": "url(x)"}).status_code == 400
+    assert client.post("/api/labels", json=["cat"]).status_code == 400
+
+
+def test_the_page_is_whole(client):
+    """Everything that the page names is there, and nothing else is served."""
+    page = client.get("/")
+    assert page.status_code == 200 and "http" not in page.text.replace("http-equiv", "")
+    files = {path.name for path in (ROOT / "utils" / "annotate" / "page").iterdir()}
+    for name in files:
+        assert client.get(f"/page/{name}").status_code == 200
+        assert name == "index.html" or any(name in client.get(f"/page/{other}").text for other in files - {name})
+    assert client.get("/page/../server.py").status_code == 404
+
+
+# ---------------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "", "[", "a b"])
+def test_foreign_names_are_refused(client, host):
+    answer = client.get("/api/project", headers={"host": host})
+    assert answer.status_code == 403 and "error" in answer.json()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:9999", "LOCALHOST", "[::1]:8000"])
+def test_this_machines_names_are_welcome(client, host):
+    assert client.get("/api/project", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [
+    {"origin": "http://evil.example"}, {"origin": "null"}, {"origin": "http://127.0.0.1:9000"}, {"origin": ""},
+    {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"},
+])
+def test_foreign_pages_are_refused(client, headers):
+    picture_id = first_id(client)
+    body = {"id": uuid.uuid4().hex, "revision": 0, "label": "car", **CLICK}
+    for _ in range(2):
+        assert client.post(f"/api/pictures/{picture_id}/change", json=body, headers=headers).status_code == 403
+    assert client.get(f"/api/pictures/{picture_id}").json()["revision"] == 0
+
+
+def test_a_form_cannot_post(client):
+    answer = client.post(f"/api/pictures/{first_id(client)}/change", content=json.dumps(CLICK),
+                         headers={"content-type": "text/plain"})
+    assert answer.status_code == 403
+
+
+def test_every_answer_is_armoured(client):
+    for path in ("/", "/api/project", "/nowhere", f"/api/pictures/{first_id(client)}/image"):
+        headers = client.get(path).headers
+        policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == "'none'" and policy["script-src"] == "'self'"
+        assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+
+
+@pytest.mark.parametrize("path", [
+    "/page/..%2fserver.py", "/page/%2e%2e/server.py", "/api/pictures/..%2f..%2fproject.json", "/api/pictures/a.png",
+    "/api/pictures/{id}/masks/..%2f..%2f..%2fproject.json", "/api/pictures/{id}/masks/%00.png",
+    "/api/pictures/{id}/masks/....//project.json", "/api/pictures/{id}/proposals/-1", "/api/pictures/{id}/proposals/0",
+    "//etc/passwd", "/page/", "/page/index.html%00.js",
+])
+def test_no_spelling_leaves_the_folders(client, path):
+    answer = client.get(path.replace("{id}", first_id(client)))
+    assert answer.status_code == 404 and set(answer.json()) == {"error"}
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b"\xff", b"[]", b"1", b'{"op": "click"}', b'{"op": {}}'])
+def test_bodies_that_are_no_change(client, body):
+    answer = client.post(f"/api/pictures/{first_id(client)}/change", content=body,
+                         headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 409) and answer.json()["error"].endswith(".")
+
+
+@pytest.mark.parametrize("is_declared", [True, False])
+def test_large_bodies_are_refused(client, is_declared):
+    def pieces():
+        for _ in range(MAX_BODY_BYTES // 2**16 + 2):
+            yield b" " * 2**16
+
+    content = b"".join(pieces()) if is_declared else pieces()
+    answer = client.post(f"/api/pictures/{first_id(client)}/change", content=content,
+                         headers={"content-type": "application/json"})
+    assert answer.status_code == 413
+
+
+def test_a_bomb_is_refused_and_the_rest_goes_on(client, folder, editor):
+    bomb = bytearray((folder / "images" / "a.png").read_bytes())
+    bomb[16:24] = (60_000).to_bytes(4, "big") * 2
+    (folder / "images" / "c.png").write_bytes(bomb)
+    pictures = client.get("/api/project").json()["pictures"]
+    for kind in ("", "/image", "/thumbnail"):
+        answer = client.get(f"/api/pictures/{pictures[2]['id']}{kind}")
+        assert answer.status_code == 400 and "c.png" in answer.json()["error"]
+    assert client.get(f"/api/pictures/{pictures[0]['id']}").status_code == 200
+
+
+def test_an_unforeseen_error_is_a_sentence(client, editor, monkeypatch):
+    monkeypatch.setattr(editor, "open", lambda picture_id: 1 / 0)
+    answer = client.get(f"/api/pictures/{first_id(client)}")
+    assert answer.status_code == 500 and "nothing was changed" in answer.json()["error"]
+
+
+def test_a_model_that_fails_is_told(folder):
+    def load(progress):
+        progress(0.5, "reading")
+        raise RuntimeError("it is a cake")
+
+    engine = Engine(load)
+    client = TestClient(create_app(Editor(Project(folder / "out", folder / "images"), engine)), base_url=HOME)
+    assert client.get("/api/status").json()["model"]["state"] == "loading"
+    engine.start()
+    answer = post(client, first_id(client), 0, **CLICK)
+    assert answer.status_code == 503 and "it is a cake" in answer.json()["error"]
+    assert client.get("/api/status").json()["model"]["state"] == "failed"
+
+
+# ---------------------------------------------------------------------------------------------- the token
+
+
+def test_a_token_lets_one_browser_in(editor):
+    tokens: list[str] = []
+    app = create_app(editor, hosts=None, announce_token=tokens.append)
+
+    def browser() -> TestClient:
+        return TestClient(app, base_url="http://gpu-machine:8000", follow_redirects=False)
+
+    stranger, friend, late = browser(), browser(), browser()
+    assert stranger.get("/").status_code == stranger.get("/api/project").status_code == 401
+    assert stranger.get("/?token=").status_code == stranger.get("/?token=%ff").status_code == 401
+    assert stranger.get(f"/api/project?token={tokens[0]}").status_code == 401
+    entered = friend.get(f"/?token={tokens[0]}")
+    assert entered.status_code == 303 and entered.headers["location"] == "/"
+    assert "HttpOnly" in entered.headers["set-cookie"] and "samesite=strict" in entered.headers["set-cookie"].lower()
+    assert friend.get("/").status_code == friend.get("/api/project").status_code == 200
+    assert late.get(f"/?token={tokens[0]}").status_code == 401  # it was for one browser
+    assert len(tokens) == 2 and late.get(f"/?token={tokens[1]}").status_code == 303
+    assert friend.get("/api/project").status_code == 200
+    friend.cookies.clear()
+    friend.cookies.set("annotate_session", "x")
+    assert friend.get("/api/project").status_code == 401
+
+
+# ---------------------------------------------------------------------------------------------- the command
+
+
+@pytest.mark.parametrize("arguments, sentence", [
+    (["nowhere"], "folder nowhere doesn't exist"),
+    (["{empty}"], "There are no pictures"),
+    (["{images}", "--masks", "nowhere"], "folder of masks nowhere doesn't exist"),
+    (["{images}", "--labels", "x" * 99], "A label has"),
+    (["{images}", "--host", "203.0.113.1", "--port", "1"], "Can't listen on 203.0.113.1 port 1"),
+])
+def test_the_command_refuses_in_a_sentence(folder, capsys, arguments, sentence):
+    (folder / "empty").mkdir()
+    names = {"{images}": folder / "images", "{empty}": folder / "empty"}
+    arguments = [str(names.get(argument, argument)) for argument in arguments]
+    assert main(arguments) == 1
+    said = capsys.readouterr().err
+    assert sentence in said and said.count("\n") == 1
+
+
+def test_without_the_extra_the_command_names_it(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert main([str(folder / "images")]) == 1
+    assert "pip install -r utils/annotate/requirements.txt" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------- under load
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A server with the stand-in model in a process of its own: (address, output folder, process id)."""
+    images = write_pictures(tmp_path / "many", *(f"{number}.png" for number in range(5)))
+    command = [sys.executable, str(ROOT / "tests" / "annotate_stub.py"), str(images), str(tmp_path / "out"), "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment()) as process:
+        yield process.stdout.readline().strip(), tmp_path / "out", process.pid
+        process.terminate()
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+
+
+def test_many_clicks_in_a_row_all_arrive(server):
+    address, out, process_id = server
+    report = load_test.run(address, out, clicks=150, process_id=process_id)
+    assert len(report.seconds) == 150 and report.lost == 0 and load_test.saved_clicks(out) == 150
+    assert "p99" in report.text() and "150 clicks, 0 lost" in report.text()
+    project = Project(out)
+    assert {summary.status for summary in project.summaries.values()} == {"done"}
+    assert {summary.clicks for summary in project.summaries.values()} == {30}
+
+
+def test_the_load_tests_client_hears_refusals(server):
+    client = Client(server[0])
+    state = client.get(f"/api/pictures/{client.get('/api/project')['pictures'][0]['id']}")
+    with pytest.raises(AnnotationError, match="nothing to undo"):
+        client.change(state, "undo")
+
+
+def test_a_thousand_pictures_leave_the_memory_bounded(tmp_path):
+    """All caches keep within what they may hold, whatever number of pictures is opened."""
+    images = write_pictures(tmp_path / "images", *(f"{number}.jpg" for number in range(60)), height=120, width=160)
+    editor = stub_editor(images, tmp_path / "out")
+    editor._images.capacity = editor.project._masks.capacity = 200_000
+    for picture_id in editor.project.pictures:
+        state = editor.open(picture_id)
+        editor.change(picture_id, {"id": uuid.uuid4().hex, "revision": state["revision"], "label": "car", **CLICK})
+    assert editor._images.held <= 200_000 and editor.project._masks.held <= 200_000
+    assert len(editor._sessions) <= 8 and len(editor.engine._predictors) <= 2
+    assert isinstance(editor.engine.model(), StubModel)
