@@ -286,3 +286,10 @@ def test_real_coco_lvis(shared_data):
     data = list_tasks(str(shared_data / "COCO_LVIS"), limit=5)
     assert (data.layout, data.broken) == ("cocolvis", ())
     assert all(np.count_nonzero(read_task(task)[1] == 1) >= 1000 for task in data.tasks)
+
+
+@pytest.mark.parametrize("content", [b"", b"torn", b"\x80\x04]\x94.", b"\x80\x04}\x94K\x01}\x94s."])
+def test_a_broken_list_of_annotations(coco_lvis, content):
+    (coco_lvis / "train" / "hannotation.pickle").write_bytes(content)
+    with pytest.raises(DataError, match="hannotation.pickle .*fetch it again"):
+        list_tasks(str(coco_lvis / "train"))

@@ -54,10 +54,15 @@ PACKAGES = ("torch", "numpy", "opencv-python-headless")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
     options = _parser().parse_args(arguments)
+    options.command = ["python", "-m", "utils.benchmark", *(sys.argv[1:] if arguments is None else arguments)]
     try:
         return run(options)
     except (DataError, ModelError) as error:
-        print(f"{Path(sys.argv[0]).parent.name}: {error}", file=sys.stderr)
+        print(f"utils.benchmark: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}; make room or choose another --out"
+        print(f"utils.benchmark: {reason}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
@@ -144,7 +149,8 @@ def _broken(
     """Failures, for every model and robot, of the photos whose annotation can't be read."""
     robots = [name for name, _ in protocol.robots] if log is None else [REPLAY]
     return [
-        Record("", data.name, name, name, "", "", model.name, robot, protocol.start, reason)
+        Record(key="", data=data.name, task=name, cluster=name, image="", files="", model=model.name, robot=robot,
+               start=protocol.start, error=reason)
         for data in sets
         for name, reason in data.broken
         for model in models
@@ -202,11 +208,10 @@ def _write(
     """Writes the output folder and prints the main figures."""
     logged = _of_the_log(log, tasks, protocol)
     summary = summarise_run([*logged, *records], [*(r.model for r in logged[:1]), *(model.name for model in models)])
-    command = ["python", "-m", "utils.benchmark", *sys.argv[1:]]
     about = _about(options, protocol, sets, models)
     by_name = {(task.data, task.name): task for task in tasks}
-    run = Run(protocol, command, about, by_name, [*records, *logged], summary)
-    content = {"command": command, **about, **summary.as_json()}
+    run = Run(protocol, options.command, about, by_name, [*records, *logged], summary)
+    content = {"command": options.command, **about, **summary.as_json()}
     content["failed"] = [{"data": r.data, "task": r.task, "model": r.model, "robot": r.robot, "error": r.error}
                          for r in records if r.error]
     write_whole(options.out / "tasks.csv", tasks_csv(records, protocol.clicks).encode())

@@ -20,7 +20,7 @@ class Dialogue:
     """What happened: a value a click in the lists, IoUs in [0, 1], times in seconds.
 
     `start_iou` is the IoU of the starting mask, `shown_mask` bool (H, W) the prediction after SHOWN_CLICK clicks (or
-    the last, of fewer), `harness_seconds` the time that was not the model's.
+    the last, of fewer), `harness_seconds` the time between the model's answers: clicking and scoring.
     """
 
     area: int

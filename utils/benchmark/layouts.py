@@ -4,6 +4,7 @@ A layout finds a data set's photos by their names alone; nothing is decoded here
 """
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -179,12 +180,20 @@ def _voc(folder: Path, split: str | None, ignore: tuple[int, ...] | None) -> Ite
 
 def _coco_lvis(folder: Path, split: str | None, ignore: tuple[int, ...] | None) -> Iterator[Photo]:
     root = _coco_lvis_root(folder, split or "val")
-    annotations = load_pickle(root / "hannotation.pickle")
-    for number, annotation in annotations.items():
+    for number, count in _instance_counts(root / "hannotation.pickle").items():
         name = str(number).zfill(12)
         image, masks = root / "images" / f"{name}.jpg", (root / "masks" / f"{name}.pickle",)
-        count = int(annotation["num_instance_masks"])
         yield Photo(name, image, masks, "coco_lvis", name, instances=count, as_stored=True)
+
+
+def _instance_counts(path: Path) -> dict[int | str, int]:
+    """How many objects each annotated photo has, stuff left out."""
+    try:
+        return {number: int(annotation["num_instance_masks"]) for number, annotation in load_pickle(path).items()}
+    except pickle.UnpicklingError as error:
+        raise DataError(f"{error}; fetch it again") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} does not tell num_instance_masks of each photo ({error!r}); fetch it again") from error
 
 
 def _labels(folder: Path, split: str | None, ignore: tuple[int, ...] | None) -> Iterator[Photo]:

@@ -56,7 +56,7 @@ def write_report(run: Run, out: Path) -> str:
     for data in dict.fromkeys(result.data for result in run.summary.results):
         parts.append(_data_section(run, data))
     parts += [_pairs_section(run), _robustness_section(run), _pictures_section(run, out)]
-    parts += [_failures_section(failures), _measures_section(run.protocol), _about_section(run)]
+    parts += [_failures_section(failures), _measures_section(), _about_section(run)]
     style = STYLE.read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -283,7 +283,7 @@ MEASURES = {
 }
 
 
-def _measures_section(protocol: Protocol) -> str:
+def _measures_section() -> str:
     items = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in MEASURES.items())
     return f"<section><h2>Measures</h2>\n<dl>{items}</dl></section>"
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from time import perf_counter
 
 import cv2
 import numpy as np
@@ -54,7 +55,10 @@ class Job:
 
 @dataclass
 class Record:
-    """What came of a job: an error, or a dialogue's figures (see Dialogue) and the process's peak memory in bytes."""
+    """What came of a job: an error, or a dialogue's figures (see Dialogue) and the process's peak memory in bytes.
+
+    `harness_seconds` is all that was not the model's, from decoding the image to writing the mask.
+    """
 
     key: str
     data: str
@@ -125,14 +129,16 @@ def play(job: Job, model: LoadedModel, out: Path) -> Record:
         DataError: the task can't be read.
         Exception: whatever the model raises.
     """
+    begun = perf_counter()
     image, truth = read_task(job.task)
     dialogue = converse(model, image, truth, _robot(job, truth), job.protocol.clicks, _start(job, truth))
     record = record_of(job)
     record.height, record.width = truth.shape
-    for name in {f.name for f in fields(dialogue)} - {"shown_mask"}:
+    for name in [f.name for f in fields(dialogue) if f.name != "shown_mask"]:
         setattr(record, name, getattr(dialogue, name))
     record.peak_bytes = peak_memory(job.model.device)
     _write_mask(record.mask_file(out), dialogue.shown_mask)
+    record.harness_seconds = perf_counter() - begun - record.prepare_seconds - sum(record.click_seconds)
     return record
 
 

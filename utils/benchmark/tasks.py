@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from tqdm import tqdm
 
 from utils.benchmark.annotations import ONE_OBJECT_A_FILE, READERS, Annotation, DataError, read_image
 from utils.benchmark.layouts import Photo, find_photos, split_name
@@ -71,7 +73,7 @@ def list_tasks(
         min_area = COCO_LVIS_MIN_AREA if layout == "cocolvis" else 1
     pairs: list[tuple[Photo, int]] = []
     broken: list[tuple[str, str]] = []
-    for photo in photos:
+    for photo in tqdm(photos, desc=f"reading {folder.name}", file=sys.stderr, disable=None, leave=False, delay=2):
         try:
             pairs += [(photo, object_id) for object_id in object_ids(photo, min_area)]
         except DataError as error:
