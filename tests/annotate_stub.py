@@ -37,9 +37,9 @@ class StubPredictor:
         return self.known[clicks].copy()
 
     def step(self, before: np.ndarray, y: int, x: int, is_positive: bool) -> np.ndarray:
-        rows, columns = np.ogrid[: self.shape[0], : self.shape[1]]
-        cone = 1 - np.hypot(rows - y, columns - x) / (0.4 * min(self.shape))
-        cone = np.clip(cone, 0, 1).astype(np.float32)
+        rows, columns = (np.arange(side, dtype=np.float32) for side in self.shape)
+        cone = 1 - np.hypot(rows[:, None] - y, columns - x) / np.float32(0.4 * min(self.shape))
+        cone = np.clip(cone, 0, 1)
         return np.maximum(before, cone) if is_positive else np.minimum(before, 1 - cone)
 
 
@@ -100,13 +100,14 @@ class Annotator:
 
 
 if __name__ == "__main__":
+    import socket
+
     import uvicorn
 
-    from utils.annotate.__main__ import _listen
     from utils.annotate.server import create_app
 
-    images, out, port, *masks = sys.argv[1:]
-    listener = _listen("127.0.0.1", int(port))
-    app = create_app(stub_editor(Path(images), Path(out), Path(masks[0]) if masks else None))
+    images, out, port = sys.argv[1:]
+    listener = socket.create_server(("127.0.0.1", int(port)))
     print(f"http://127.0.0.1:{listener.getsockname()[1]}/", flush=True)
+    app = create_app(stub_editor(Path(images), Path(out)))
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])

@@ -1,7 +1,7 @@
 // The page: what is open, what the person does, and how the server's answers are shown.
 
 import { Outbox, call } from "./api.js";
-import { $, make, plural, say } from "./dom.js";
+import { $, dot, make, plural, say } from "./dom.js";
 import { cut, heat, readGrey } from "./heat.js";
 import { listen, showHelp } from "./keys.js";
 import { PictureList, showClicks, showLabels, showObjects, showProposals } from "./lists.js";
@@ -94,19 +94,46 @@ function centred(points, isFine = false) {
   return points.map((point) => point.map((value) => Math.max(-reach, Math.min(reach, moved(value)))));
 }
 
-/** The clicks of the object in work as they will be when the outbox is empty. */
-function expectedClicks() {
-  let clicks = (app.state?.active?.clicks ?? []).map(([y, x, positive]) => ({ y, x, positive }));
-  for (const pending of outbox.of(app.current)) {
-    if (pending.op === "click") clicks.push({ ...pending, isPending: true });
-    else if (pending.op === "delete click") clicks.splice(pending.index, 1);
-    else if (["clear", "finish", "edit", "take proposal", "accept proposals"].includes(pending.op)) clicks = [];
-  }
-  return clicks;
+/**
+ * The object in work as it will be when the outbox is empty: {id, label, settings, clicks}, or null.
+ * What a fast hand does next is meant for this one, not for the one that the server answered last.
+ */
+function expected() {
+  const active = app.state?.active;
+  const clicks = (active?.clicks ?? []).map(([y, x, positive]) => ({ y, x, positive }));
+  let work = active ? { ...active, clicks } : null;
+  for (const each of outbox.of(app.current)) if (each.op in EXPECTATIONS) work = EXPECTATIONS[each.op](work, each);
+  return work;
 }
 
+const begun = (work, { label, settings }) => work ?? { label, settings, clicks: [] };
+const EXPECTATIONS = {
+  click: (work, each) => {
+    const object = begun(work, each);
+    return { ...object, clicks: [...object.clicks, { ...each, isPending: true }] };
+  },
+  "delete click": (work, { index }) => work && { ...work, clicks: work.clicks.filter((_, i) => i !== index) },
+  clear: (work) => work && { ...work, clicks: [] },
+  brush: begun,
+  region: begun,
+  "take proposal": (_, each) => begun(null, each),
+  edit: (_, { object }) => ({ ...app.state.objects.find(({ id }) => id === object), clicks: [] }),
+  relabel: (work, { object, label }) => (work && (object === undefined || object === work.id) ? { ...work, label } : work),
+  settings: (work, { settings }) => work && { ...work, settings },
+  delete: (work, { object }) => (work?.id === object ? null : work),
+  finish: () => null,
+  "accept proposals": () => null,
+  mark: (work, { done }) => (done ? null : work),
+};
+
+/** The last change of a kind that is still on its way: what it will set is shown already. */
+function pending(op, isMeant = () => true) {
+  return outbox.of(app.current).findLast((each) => each.op === op && isMeant(each));
+}
+
+// After an undo or a redo nobody knows yet; then the server is asked and its refusal, if it comes to that, is shown.
 function isWorking() {
-  return Boolean(app.state?.active) || outbox.of(app.current).length > 0;
+  return Boolean(expected() ?? pending("undo") ?? pending("redo"));
 }
 
 // ---------------------------------------------------------------------------------------------- pictures
@@ -211,7 +238,6 @@ function receive(state) {
   app.state = state;
   app.previewThreshold = null;
   if (state.active?.outline) keepOutline(state.active.mask, state.active.outline);
-  if (state.active) app.label = state.active.label;
   if (!state.objects.some(({ id }) => id === app.selected)) app.selected = null;
   for (const { mask } of state.objects) fetchOutline(mask, `masks/${mask}`);
   for (const number of state.proposals) fetchOutline(`proposal ${number}`, `proposals/${number}`);
@@ -322,7 +348,7 @@ function scene({ objects, active, proposals }, mode) {
   if (active?.mask) {
     add(active.mask, { colour: colourOf(active.label), fill: layer ? 0 : fill, line: 2.4 });
   }
-  const clicks = expectedClicks().map((each, i) => ({ ...each, isHovered: i === app.hovered.click }));
+  const clicks = (expected()?.clicks ?? []).map((each, i) => ({ ...each, isHovered: i === app.hovered.click }));
   return { shapes, layer, clicks };
 }
 
@@ -339,15 +365,15 @@ function activeLayer(active, mode) {
 /** What moves with the hand, see View.paintOverlay. */
 function showCursor() {
   const isBrush = app.tool === "brush" || app.tool === "eraser";
-  const colour = app.tool === "eraser" ? "#000000" : colourOf(app.state?.active?.label ?? app.label);
+  const colour = app.tool === "eraser" ? "#000000" : colourOf(expected()?.label ?? app.label);
   const radius = brushRadius();
-  const pending = outbox.of(app.current).filter(({ op }) => op === "brush").map(({ points, adds, radius: r }) =>
+  const waiting = outbox.of(app.current).filter(({ op }) => op === "brush").map(({ points, adds, radius: r }) =>
     ({ points: points.map(([y, x]) => [y + 0.5, x + 0.5]), radius: r, colour: adds ? colour : "#000000" }));
   const gesture = hand.gesture;
   const current = gesture?.kind === "stroke" ? [{ points: gesture.points, radius, colour }] : [];
   const drawn = gesture?.kind === "region" ? gesture.points : [];
   view.cursor = {
-    strokes: [...pending, ...current],
+    strokes: [...waiting, ...current],
     region: [...hand.region, ...drawn],
     pointer: hand.pointer,
     circle: isBrush && hand.pointer, radius,
@@ -383,30 +409,35 @@ function showTop() {
 }
 
 function showWork() {
-  const active = app.state?.active;
-  const title = active ? `Object ${active.id}` : "New object";
-  const swatch = make("span", { className: "dot" });
-  swatch.style.background = colourOf(active?.label ?? app.label);
-  $("work-title").replaceChildren(swatch, `${title} · ${active?.label ?? app.label ?? ""}`);
-  const clicks = expectedClicks();
-  const area = active?.outline?.area;
+  const work = expected();
+  const title = work?.id ? `Object ${work.id}` : "New object";
+  const label = work?.label ?? app.label;
+  $("work-title").replaceChildren(dot(colourOf(label)), `${title} · ${label ?? ""}`);
+  const clicks = work?.clicks ?? [];
+  const area = work?.outline?.area;
   setText("work-facts", clicks.length || area ? `${plural(clicks.length, "click")} · ${
     area ? `${area.toLocaleString("en")} px` : "no pixels yet"}` : "Click on an object to begin.");
   showClicks(clicks, { remove: removeClick, hover: (i) => { app.hovered = { ...app.hovered, click: i }; showPicture(); } });
   $("finish").disabled = !isWorking();
   $("clear").disabled = !isWorking();
-  showLabels(app.labels, active?.label ?? app.label, chooseLabel);
+  showLabels(app.labels, label, chooseLabel);
   showProposals(app.state?.proposals ?? [], { take: takeProposal, hover: hoverProposal });
 }
 
 function showObjectList() {
   const { state } = app;
-  const rows = (state?.objects ?? []).map((each) => (
-    { ...each, colour: colourOf(each.label), area: app.outlines.get(each.mask)?.area }));
+  const rows = (state?.objects ?? []).map((each) => {
+    const label = pending("relabel", ({ object }) => object === each.id)?.label ?? each.label;
+    return { ...each, label, colour: colourOf(label), area: app.outlines.get(each.mask)?.area };
+  });
   const hover = (id) => { app.hovered = { ...app.hovered, object: id }; showPicture(); };
   showObjects(rows, labelsWith(rows), app.selected, { hover, select, edit, remove: removeObject,
     relabel: (id, label) => change("relabel", { object: id, label }) });
-  $("protects").checked = state?.protects ?? true;
+  $("protects").checked = protects();
+}
+
+function protects() {
+  return pending("protect")?.on ?? app.state?.protects ?? true;
 }
 
 /** The project's labels, and others that objects may have. */
@@ -418,7 +449,7 @@ function labelsWith(rows) {
 
 function effectiveSettings() {
   return { threshold: 0.5, zoom_in: true, expand_ratio: 1.4, working_size: 256, ...app.model?.defaults,
-    ...(app.state?.active?.settings ?? app.settings) };
+    ...(expected()?.settings ?? app.settings) };
 }
 
 function showSettings() {
@@ -499,7 +530,7 @@ function chooseLabel(name) {
   if (app.selected !== null) change("relabel", { object: app.selected, label: name });
   else {
     app.label = name;
-    if (isWorking() && (app.state.active || expectedClicks().length)) change("relabel", { label: name });
+    if (expected()) change("relabel", { label: name });
   }
   show();
 }
@@ -575,7 +606,7 @@ function hover(point) {
     const [x, y] = view.toStage(point);
     const reach = Math.max(9, app.clickSize + 3);
     const near = ({ y: cy, x: cx }) => { const [px, py] = view.toStage([cy + 0.5, cx + 0.5]); return Math.hypot(px - x, py - y) < reach; };
-    now = expectedClicks().findLastIndex((each) => !each.isPending && near(each));
+    now = (expected()?.clicks ?? []).findLastIndex((each) => !each.isPending && near(each));
     if (now < 0) now = null;
   }
   if (now !== before) {
@@ -586,8 +617,9 @@ function hover(point) {
 }
 
 function applySettings(changes) {
-  app.settings = { ...(app.state?.active?.settings ?? app.settings), ...changes };
-  if (app.state?.active) change("settings", { settings: app.settings });
+  const work = expected();
+  app.settings = { ...(work?.settings ?? app.settings), ...changes };
+  if (work) change("settings", { settings: app.settings });
   show();
 }
 
@@ -601,7 +633,7 @@ const ACTIONS = {
   finish() { isWorking() ? change("finish") : say("There is no object in work; click on one first."); },
   clear() { isWorking() ? change("clear") : say("There is no object in work to clear."); },
   remove,
-  removeLastClick() { const count = expectedClicks().length; count ? removeClick(count - 1) : say("There is no click to delete."); },
+  removeLastClick() { const count = expected()?.clicks.length; count ? removeClick(count - 1) : say("There is no click to delete."); },
   undo: () => change("undo"),
   redo: () => change("redo"),
   toolClick: () => setTool("click"),
@@ -631,7 +663,10 @@ const ACTIONS = {
   panRight: () => view.pan(-80, 0),
   panUp: () => view.pan(0, 80),
   panDown: () => view.pan(0, -80),
-  protect: () => change("protect", { on: !$("protects").checked }),
+  protect() {
+    change("protect", { on: !protects() });
+    say(protects() ? "Finished objects are protected." : "New objects may cover finished ones.");
+  },
   selectNext: () => selectBy(1),
   selectPrevious: () => selectBy(-1),
   edit: () => edit(app.selected),
@@ -726,7 +761,7 @@ function wireSettings() {
   }
   $("reset-settings").onclick = () => {
     app.settings = {};
-    if (app.state?.active) change("settings", { settings: {} });
+    if (expected()) change("settings", { settings: {} });
     show();
   };
   $("protects").onchange = () => change("protect", { on: $("protects").checked });
