@@ -17,12 +17,12 @@ import hashlib
 import json
 import math
 import os
-import pickle
+import random
 import signal
 import sys
 import time
-import zipfile
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -120,35 +120,36 @@ class Frame(NamedTuple):
         scale = np.array([self.height / self.out_height, self.width / self.out_width])
         return (moved + 0.5) * scale - 0.5 + (self.top, self.left)
 
-    def contains(self, points: np.ndarray) -> bool:
-        """Whether all points (N, 2) of the image lie in the box."""
-        offset = np.asarray(points).reshape(-1, 2) - (self.top, self.left)
-        return bool(((offset >= 0) & (offset < (self.height, self.width))).all())
-
     def mirror(self) -> Frame:
         """The same frame seen in a mirror."""
         return self._replace(mirrored=not self.mirrored)
 
 
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Averages where pixels become fewer, interpolates linearly where they become more."""
-    if image.shape[:2] == (height, width):
-        return image
-    shrinks = height * width < image.shape[0] * image.shape[1]
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    """Averages along a side that becomes shorter, interpolates linearly along one that becomes longer.
+
+    In two steps where the sides differ in that, because OpenCV averages only if both become shorter.
+    """
+    fewer = min(height, image.shape[0]), min(width, image.shape[1])
+    if fewer != image.shape[:2]:
+        image = cv2.resize(image, fewer[::-1], interpolation=cv2.INTER_AREA)
+    if fewer != (height, width):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return image
 
 
 def input_size(height: int, width: int, working_size: int, keep_aspect: bool = True) -> Tuple[int, int]:
     """Size of the network input for a box: about working_size**2 pixels in the box's shape, multiples of 16.
 
     The area is what costs time and what the network was trained at, so it is held constant; sides are limited to
-    twice the working size, which bounds the memory for boxes of any shape.
+    twice the working size, which bounds the memory for boxes of any shape, and are never shorter than 32 pixels.
     """
     if not keep_aspect:
         height = width = 1
     scale = working_size / math.sqrt(height * width)
-    sides = (min(2 * working_size, max(2 * STRIDE, round(side * scale / STRIDE) * STRIDE)) for side in (height, width))
-    return tuple(sides)
+    longest = 2 * working_size // STRIDE
+    rows, columns = (STRIDE * max(2, min(longest, round(side * scale / STRIDE))) for side in (height, width))
+    return rows, columns
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -158,7 +159,11 @@ def input_size(height: int, width: int, working_size: int, keep_aspect: bool = T
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """All that is needed to build the network of a checkpoint and to ask it as it was trained."""
+    """All that is needed to build the network of a checkpoint and to ask it as it was trained.
+
+    Raises:
+        ValueError: an unknown backbone, or a number that no network has.
+    """
 
     backbone: str = "mobilenet_v2"
     working_size: int = 256  # network inputs have about working_size**2 pixels
@@ -166,6 +171,17 @@ class NetworkConfig:
     pred_thr: float = 0.5  # probabilities above it are the object
     aspp_rates: Tuple[int, ...] = (3, 6, 9)  # a 256 px input has 16x16 features: rate 18 would see padding only
     decoder_width: int = 64
+
+    def __post_init__(self) -> None:
+        if self.backbone not in BACKBONES:
+            raise ValueError(f"unknown backbone {self.backbone!r}: choose one of {', '.join(BACKBONES)}")
+        for name in ("working_size", "decoder_width", "aspp_rates"):
+            value = getattr(self, name)
+            numbers = value if isinstance(value, tuple) and value else (value,)
+            if not all(isinstance(n, int) and 1 <= n <= 10_000 for n in numbers):
+                raise ValueError(f"{name} must be whole and between 1 and 10000, not {value!r}")
+        if not (0 < self.disk_radius <= 10_000 and 0 < self.pred_thr < 1):
+            raise ValueError(f"disk_radius {self.disk_radius!r} or pred_thr {self.pred_thr!r} is out of range")
 
 
 class _Backbone(NamedTuple):
@@ -186,14 +202,12 @@ BACKBONES = {
 
 def _build_backbone(name: str, pretrained: Union[bool, PathLike]) -> IntermediateLayerGetter:
     """A torchvision classifier without its head, at output stride 16, that gives {"low", "high"} features."""
-    if name not in BACKBONES:
-        raise ValueError(f"unknown backbone {name!r}: choose one of {', '.join(BACKBONES)}")
     spec = BACKBONES[name]
     weights = "IMAGENET1K_V1" if pretrained is True else None
     options: Dict[str, Any] = {"replace_stride_with_dilation": [False, False, True]} if spec.body is None else {}
     classifier = getattr(torchvision.models, spec.builder)(weights=weights, **options)
     if not isinstance(pretrained, bool):
-        classifier.load_state_dict(torch.load(pretrained, map_location="cpu", weights_only=True))
+        _load_strictly(classifier, _read_plain(pretrained), pretrained)
     body = getattr(classifier, spec.body) if spec.body else classifier
     if spec.body:
         _dilate_last_stage(body)
@@ -220,7 +234,7 @@ def _widen_first_convolution(backbone: nn.Module) -> None:
     name, old = next((n, m) for n, m in backbone.named_modules() if isinstance(m, nn.Conv2d))
     new = nn.Conv2d(6, old.out_channels, old.kernel_size, old.stride, old.padding, bias=old.bias is not None)
     with torch.no_grad():
-        new.weight.normal_(0, float(old.weight.std()))
+        new.weight.normal_().mul_(old.weight.std())
         new.weight[:, :3] = old.weight
     parent = backbone.get_submodule(name.rpartition(".")[0])
     setattr(parent, name.rpartition(".")[2], new)
@@ -322,22 +336,29 @@ class ISModel(nn.Module):
         config = _config_of(content, path)
         self._build(config)
         _load_strictly(self, state, path)
-        self.to(device)
+        self.to(device).train(self.training)
 
 
 def _upsample(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
-def _read_checkpoint(path: PathLike) -> Dict[str, Any]:
-    """The content of a checkpoint file, read without running any code in it."""
+def _read_plain(path: PathLike, device: Union[str, torch.device] = "cpu") -> Any:
+    """The content of a file of torch.save, read without running any code in it."""
     if not os.path.isfile(path):
-        raise CheckpointError(f"{path}: there is no such file; train one with `python solution.py`")
+        raise CheckpointError(f"{path}: there is no such file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # a damaged file may raise nearly anything
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        telling = [line for line in lines if "unsupported" in line.lower()]  # torch wraps it in advice
+        reason = (telling or lines)[0].partition(". ")[0]
         raise CheckpointError(f"{path}: damaged, or not a plain checkpoint of tensors ({reason})") from None
+
+
+def _read_checkpoint(path: PathLike) -> Dict[str, Any]:
+    """The content of a checkpoint file, with a state_dict in it."""
+    content = _read_plain(path)
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(f'{path}: not a checkpoint of this model: it holds no "state_dict" of tensors')
@@ -352,23 +373,28 @@ def _config_of(content: Dict[str, Any], path: PathLike) -> NetworkConfig:
             f"{path}: written in format {version}, this solution.py reads up to {CHECKPOINT_FORMAT}; update it"
         )
     if "config" not in content:
-        return _guess_config(content["state_dict"], path)
+        return _guess_config(content["state_dict"])
     config = content["config"]
-    known = {f.name for f in dataclasses.fields(NetworkConfig)}
-    if not isinstance(config, dict) or not set(config) <= known or config.get("backbone") not in BACKBONES:
-        raise CheckpointError(f"{path}: its config is not one of this model: {config!r:.200}")
-    return NetworkConfig(**{**config, "aspp_rates": tuple(config.get("aspp_rates", NetworkConfig.aspp_rates))})
+    try:
+        return NetworkConfig(**{**config, "aspp_rates": tuple(config.get("aspp_rates", NetworkConfig.aspp_rates))})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its config is not one of this model ({error})") from None
 
 
-def _guess_config(state: Dict[str, Tensor], path: PathLike) -> NetworkConfig:
-    """Recognises the backbone of a bare state_dict by the names and shapes of its tensors."""
-    for name in BACKBONES:
-        config = NetworkConfig(backbone=name)
-        with torch.device("meta"):
-            shapes = {key: value.shape for key, value in ISModel(name).state_dict().items()}
-        if shapes == {key: value.shape for key, value in state.items()}:
-            return config
-    return NetworkConfig()  # loading it will name what differs
+def _guess_config(state: Dict[str, Tensor]) -> NetworkConfig:
+    """Recognises the network of a bare state_dict by the names and shapes of its tensors.
+
+    It is the nearest one: if it does not fit, loading will name what differs.
+    """
+    shapes = {(key, value.shape) for key, value in state.items()}
+    project = state.get("project.0.weight")
+    width = NetworkConfig.decoder_width if project is None else len(project)
+
+    def resemblance(config: NetworkConfig) -> int:
+        with torch.device("meta"):  # shapes without weights
+            return len(shapes & {(k, v.shape) for k, v in ISModel(config.backbone, config=config).state_dict().items()})
+
+    return max((NetworkConfig(backbone=name, decoder_width=width) for name in BACKBONES), key=resemblance)
 
 
 def _load_strictly(model: nn.Module, state: Dict[str, Tensor], path: PathLike) -> None:
@@ -400,7 +426,7 @@ def save_model(model: ISModel, path: PathLike, training: Optional[Dict[str, Any]
 
 
 def _save_beside(content: Dict[str, Any], path: PathLike) -> None:
-    beside = f"{path}.{os.getpid()}.tmp"
+    beside = f"{path}.tmp"
     torch.save(content, beside)
     os.replace(beside, path)
 
@@ -419,17 +445,42 @@ class _Click(NamedTuple):
 
 
 class _Estimate(NamedTuple):
-    """A probability map: of the whole image (frame is None), or of one frame at the network's resolution."""
+    """A probability map (out_height, out_width) of a frame; nothing is known outside the frame's box."""
 
     probability: np.ndarray
-    frame: Optional[Frame] = None
+    frame: Frame
 
     def whole(self, height: int, width: int) -> np.ndarray:
-        return self.probability if self.frame is None else self.frame.restore(self.probability, height, width)
+        """The map of an image of this size, 0 outside the box; the caller's own."""
+        whole = self.frame.restore(self.probability, height, width)
+        return whole.copy() if np.may_share_memory(whole, self.probability) else whole
+
+    def seen_in(self, frame: Frame) -> np.ndarray:
+        """The map as another frame shows it, without the detour over an image that may be large."""
+        # no finer than what is asked for: pixels are averaged, not left out
+        rows = min(self.frame.out_height, max(1, round(self.frame.height * frame.out_height / frame.height)))
+        columns = min(self.frame.out_width, max(1, round(self.frame.width * frame.out_width / frame.width)))
+        small = _resize(self.probability, rows, columns)
+        own = self.frame._replace(out_height=rows, out_width=columns)
+        first, last = own.to_input(frame.to_image([(0, 0), (frame.out_height - 1, frame.out_width - 1)]))
+        y = np.linspace(first[0], last[0], frame.out_height, dtype=np.float32)
+        x = np.linspace(first[1], last[1], frame.out_width, dtype=np.float32)
+        moved = cv2.remap(small, *np.meshgrid(x, y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return moved * ((y >= -0.5) & (y <= rows - 0.5))[:, None] * ((x >= -0.5) & (x <= columns - 0.5))
+
+    def box(self, threshold: float) -> Optional[Tuple[int, int, int, int]]:
+        """The box (top, left, bottom, right) in the image of what is above the threshold; None if nothing is."""
+        mask = self.probability > threshold
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        if len(rows) == 0:
+            return None
+        edges = np.array([(rows[0], columns[0]), (rows[-1] + 1, columns[-1] + 1)])
+        (top, left), (bottom, right) = self.frame.to_image(edges - 0.5) + 0.5
+        return math.floor(top), math.floor(left), math.ceil(bottom), math.ceil(right)
 
 
 class Simulation(NamedTuple):
-    """The grader's protocol played on one image; lists have an entry a click."""
+    """The grader's protocol played on one image; each list has one entry for each click."""
 
     masks: List[np.ndarray]  # bool (H, W)
     probabilities: List[np.ndarray]  # float32 (H, W)
@@ -448,7 +499,8 @@ class Predictor:
         model: an ISModel in evaluation mode.
         device: where it computes.
         with_flip: average with the prediction for the mirrored input.
-        zoom_in: from the second click look at the object only: the box of the last mask and all clicks.
+        zoom_in: from the second click look at the object only: the box of the last mask and all clicks, found anew
+            at each click.
         keep_aspect: keep the image's proportions; else the network input is a square.
         expand_ratio: of the zoom-in box about its centre.
         min_box: sides of the zoom-in box are at least this fraction of the image's longer side.
@@ -475,7 +527,7 @@ class Predictor:
         self.min_box = min_box
         self.working_size = working_size or model.config.working_size
         self._image: Optional[np.ndarray] = None
-        self._known: Dict[Tuple[_Click, ...], _Estimate] = {}
+        self._known: Dict[Tuple[_Click, ...], _Estimate] = {}  # of the last click list and its prefixes
 
     def set_input_image(self, image: np.ndarray) -> None:
         """Begins with an image; what was known of the last one is forgotten.
@@ -488,7 +540,8 @@ class Predictor:
             ValueError: any other shape or type, an empty image, or values that are not in [0, 1] (NaN among them).
         """
         self._image = _as_rgb8(image)
-        self._known = {(): _Estimate(np.zeros(self._image.shape[:2], np.float32))}
+        nothing = Frame(0, 0, *self._image.shape[:2], 1, 1)
+        self._known = {(): _Estimate(np.zeros((1, 1), np.float32), nothing)}
 
     def get_prediction(self, clicker: Any, prev_mask: Union[np.ndarray, Tensor, None] = None) -> np.ndarray:
         """The object's probability map for these clicks.
@@ -512,12 +565,13 @@ class Predictor:
         clicks = _read_clicks(clicker, height, width)
         self._known = {known: value for known, value in self._known.items() if clicks[: len(known)] == known}
         if prev_mask is not None:
-            self._known[clicks[:-1]] = _Estimate(_as_probability(prev_mask, height, width))
+            everything = Frame(0, 0, height, width, height, width)
+            self._known[clicks[:-1]] = _Estimate(_as_probability(prev_mask, height, width), everything)
             self._known.pop(clicks, None)
         with torch.no_grad():
             for count in range(len(max(self._known, key=len)) + 1, len(clicks) + 1):
                 self._known[clicks[:count]] = self._step(self._known[clicks[: count - 1]], clicks[:count])
-        return self._known[clicks].whole(height, width).copy()
+        return self._known[clicks].whole(height, width)
 
     def simulate(self, image: np.ndarray, gt_mask: np.ndarray, clicks: int = 3) -> Simulation:
         """Plays the grader's protocol on one image with a known object.
@@ -549,45 +603,40 @@ class Predictor:
 
     def _step(self, last: _Estimate, clicks: Tuple[_Click, ...]) -> _Estimate:
         """One look of the network, with all clicks and the last estimate."""
-        height, width = self._image.shape[:2]
-        last_map = last.whole(height, width)
-        frame = self._choose_frame(last_map, clicks)
-        views = [frame, frame.mirror()] if self.with_flip else [frame]
-        image = torch.from_numpy(np.stack([view.take(self._image) for view in views]))
-        mask = torch.from_numpy(np.stack([view.take(last_map) for view in views]))
-        image = image.to(self.device).permute(0, 3, 1, 2).float() / 255
-        inputs = torch.cat([image, mask.to(self.device)[:, None]], dim=1)
-        points = torch.stack([_points_tensor(view, clicks) for view in views]).to(self.device)
-        probability = torch.sigmoid(self.model(inputs, points)["instances"][:, 0].float())
+        frame = self._choose_frame(last, clicks)
+        image = torch.from_numpy(frame.take(self._image)).permute(2, 0, 1).float() / 255
+        inputs = torch.cat([image, torch.from_numpy(last.seen_in(frame))[None]])[None]
+        points = _points_tensor(frame, clicks)[None]
+        if self.with_flip:
+            inputs = torch.cat([inputs, inputs.flip(-1)])
+            points = torch.cat([points, _points_tensor(frame.mirror(), clicks)[None]])
+        logits = self.model(inputs.to(self.device), points.to(self.device))["instances"][:, 0]
+        probability = torch.sigmoid(logits.float())
         if self.with_flip:
             probability = (probability[:1] + probability[1:].flip(-1)) / 2
         return _Estimate(probability[0].cpu().numpy(), frame)
 
-    def _choose_frame(self, last_map: np.ndarray, clicks: Tuple[_Click, ...]) -> Frame:
+    def _choose_frame(self, last: _Estimate, clicks: Tuple[_Click, ...]) -> Frame:
         """The whole image or, from the second click on and where there is a mask, the object's surroundings."""
-        height, width = last_map.shape
-        box = (0, 0, height, width)
-        if self.zoom_in and len(clicks) > 1:
-            box = self._object_box(last_map > self.model.pred_thr, clicks) or box
-        top, left, bottom, right = box
+        height, width = self._image.shape[:2]
+        top, left, bottom, right = 0, 0, height, width
+        mask_box = last.box(self.model.pred_thr) if self.zoom_in and len(clicks) > 1 else None
+        if mask_box is not None:
+            top, left, bottom, right = self._object_box(mask_box, clicks)
         size = input_size(bottom - top, right - left, self.working_size, self.keep_aspect)
         return Frame(top, left, bottom - top, right - left, *size)
 
-    def _object_box(self, mask: np.ndarray, clicks: Tuple[_Click, ...]) -> Optional[Tuple[int, int, int, int]]:
-        """The box (top, left, bottom, right) of a mask and all clicks, expanded; None for an empty mask."""
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        if len(rows) == 0:
-            return None
-        smallest = self.min_box * max(mask.shape)
-        ends = []
-        for used, clicked, length in ((rows, 0, mask.shape[0]), (columns, 1, mask.shape[1])):
-            low = min(used[0], min(click[clicked] for click in clicks))
-            high = max(used[-1], max(click[clicked] for click in clicks)) + 1
-            side = max((high - low) * self.expand_ratio, smallest)
-            begin = max(0, min(low, math.floor((low + high - side) / 2)))
-            ends.append((int(begin), int(min(length, max(high, math.ceil((low + high + side) / 2))))))
-        (top, bottom), (left, right) = ends
-        return top, left, bottom, right
+    def _object_box(self, mask_box: Tuple[int, int, int, int], clicks: Tuple[_Click, ...]) -> Tuple[int, int, int, int]:
+        """The box (top, left, bottom, right) of a mask's box and all clicks, expanded, within the image."""
+        sides = self._image.shape[:2]
+        begins, ends = [], []
+        for axis, length in enumerate(sides):
+            low = min(mask_box[axis], min(click[axis] for click in clicks))
+            high = max(mask_box[axis + 2], max(click[axis] for click in clicks) + 1)
+            side = max((high - low) * self.expand_ratio, self.min_box * max(sides))
+            begins.append(max(0, min(low, math.floor((low + high - side) / 2))))
+            ends.append(min(length, max(high, math.ceil((low + high + side) / 2))))
+        return (*begins, *ends)
 
 
 def _points_tensor(frame: Frame, clicks: Sequence[_Click]) -> Tensor:
@@ -619,13 +668,13 @@ def _as_rgb8(image: np.ndarray) -> np.ndarray:
         image = np.round(image.astype(np.float32) * 255).astype(np.uint8)
     elif image.dtype != np.uint8:
         raise ValueError(f"image of type {image.dtype}: give uint8, uint16 or float in [0, 1]")
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else np.array(image)
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else np.array(image, order="C")
 
 
 def _as_probability(mask: Union[np.ndarray, Tensor], height: int, width: int) -> np.ndarray:
     """A previous mask, checked, as float32 (H, W)."""
     if isinstance(mask, Tensor):
-        mask = mask.detach().cpu().numpy()
+        mask = mask.detach().float().cpu().numpy()
     mask = np.asarray(mask, np.float32)
     if mask.shape not in ((height, width), (1, 1, height, width)):
         raise ValueError(f"prev_mask of shape {mask.shape}: give {(height, width)} or {(1, 1, height, width)}")
@@ -794,14 +843,22 @@ def find_photos(data: PathLike, ids: Optional[Sequence[str]] = None, splits: Seq
         ids: only these, looked up in all splits; all photos of `splits` if left out.
 
     Raises:
-        ValueError: none is there.
+        FileNotFoundError: the folder or a split of it is missing.
+        ValueError: none of the photos is there.
+        TrainingError: utils is missing, or can't list photos as the course's own does.
     """
-    from utils.datasets import CocoLvisDataset
-
+    try:
+        from utils.datasets import CocoLvisDataset
+    except ImportError as error:
+        raise TrainingError(f"training reads its photos by utils/datasets.py: put utils beside it ({error})") from error
+    if not Path(data).is_dir():
+        raise FileNotFoundError(f"{data}: there is no such folder; fetch COCO_LVIS, or name where it is")
     wanted = None if ids is None else {str(i).zfill(12) for i in ids}
     photos = []
     for split in splits:
         dataset = CocoLvisDataset(data, split=split, stuff_prob=1.0)
+        if not hasattr(dataset, "dataset_samples"):
+            raise TrainingError("CocoLvisDataset of utils has no dataset_samples, a list of (image id, annotation)")
         for index, (image_id, info) in enumerate(dataset.dataset_samples):
             name = str(image_id).zfill(12)
             if wanted is None or name in wanted:
@@ -818,12 +875,18 @@ class Scene(NamedTuple):
     mask: np.ndarray
 
 
+MIN_VISIBLE = 0.004  # part of a crop that an object must fill
+MAX_DRAWS = 100  # in a row without an object, after which the data are called broken
+
+
 class ClickSamples(torch.utils.data.Dataset):
     """The endless stream of training samples; item i depends on the recipe's seed and i alone.
 
     Args:
         photos: of `find_photos`.
         recipe: how samples are made.
+        augmentator: called as `augmentator(image=, mask=) -> {"image", "mask"}` for every crop, as an albumentations
+            Compose is.
 
     Items are dicts: "images" uint8 (3, H, W) RGB, "instances" uint8 (1, H, W), "points" float32 (2N, 3) with the first
     clicks, "problems": one line for each photo that could not be read, and "id" of the photo.
@@ -838,7 +901,6 @@ class ClickSamples(torch.utils.data.Dataset):
         return self.recipe.samples
 
     def __getitem__(self, i: int) -> Dict[str, Any]:
-        cv2.setNumThreads(0)
         rng = np.random.default_rng((self.recipe.seed, 2, i))
         shape = batch_shape(self.recipe, i // self.recipe.batch_size)
         problems: List[str] = []
@@ -846,8 +908,7 @@ class ClickSamples(torch.utils.data.Dataset):
         if rng.random() < self.recipe.paste:
             scene = _paste(rng, scene, self._crop(rng, shape, problems)[1])
         if self.augmentator is not None:
-            changed = self.augmentator(image=scene.image, mask=scene.mask.astype(np.uint8))
-            scene = Scene(changed["image"], changed["mask"] > 0)
+            scene = self._augment(scene, shape, i)
         image = change_colours(rng, scene.image, self.recipe)
         return {
             "images": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
@@ -859,7 +920,7 @@ class ClickSamples(torch.utils.data.Dataset):
 
     def _crop(self, rng: np.random.Generator, shape: Tuple[int, int], problems: List[str]) -> Tuple[Photo, Scene]:
         """A crop in which an object is visible; photos that can't be read are noted and others drawn."""
-        for _ in range(100):
+        for _ in range(MAX_DRAWS):
             photo = self.photos[rng.integers(len(self.photos))]
             try:
                 scene = self._scene(rng, photo)
@@ -869,9 +930,10 @@ class ClickSamples(torch.utils.data.Dataset):
             if scene is not None:
                 frame = choose_crop(rng, scene.mask, shape, self.recipe)
                 mask = frame.take(scene.mask.astype(np.uint8) * 255) > 127
-                if mask.mean() > 0.004:
+                if mask.mean() > MIN_VISIBLE:
                     return photo, Scene(frame.take(scene.image), mask)
-        raise RuntimeError("100 photos in a row gave no object; the problems met: " + "; ".join(problems[:5]))
+        met = "; ".join(problems[:5]) or f"no object of {self.recipe.min_area} pixels"
+        raise TrainingError(f"{MAX_DRAWS} photos in a row gave no object; the problems met: {met}")
 
     def _scene(self, rng: np.random.Generator, photo: Photo) -> Optional[Scene]:
         """A photo and one of its objects, both at the recipe's long side; None if no object is large enough."""
@@ -883,7 +945,21 @@ class ClickSamples(torch.utils.data.Dataset):
             return None
         height, width = round(height * scale), round(width * scale)
         small = _resize(mask.astype(np.uint8) * 255, height, width) > 127
-        return Scene(_resize(sample.image, height, width), small)
+        return Scene(_resize(sample.image, height, width), small) if small.any() else None
+
+    def _augment(self, scene: Scene, shape: Tuple[int, int], i: int) -> Scene:
+        """The scene as the augmentator leaves it, in the batch's shape; unchanged if that loses the object."""
+        seed = int(np.random.default_rng((self.recipe.seed, 4, i)).integers(2**31))
+        if hasattr(self.augmentator, "set_random_seed"):
+            self.augmentator.set_random_seed(seed)
+        else:
+            random.seed(seed)  # albumentations 1 draws from it
+        changed = self.augmentator(image=scene.image, mask=scene.mask.astype(np.uint8) * 255)
+        image, mask = changed["image"], changed["mask"]
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape != (*mask.shape, 3):
+            raise TrainingError("the augmentator must give an image uint8 (H, W, 3) and its mask (H, W): no Normalize")
+        changed = Scene(_resize(image, *shape), _resize(mask, *shape) > 127)
+        return changed if changed.mask.mean() > MIN_VISIBLE else scene
 
 
 def choose_object(
@@ -949,7 +1025,7 @@ def _paste(rng: np.random.Generator, scene: Scene, other: Scene) -> Scene:
     """Puts the other scene's object over this one; asks for it or for what is left visible of this one's object."""
     image = np.where(other.mask[..., None], other.image, scene.image)
     rest = scene.mask & ~other.mask
-    if rng.random() < 0.5 or rest.sum() < 0.5 * scene.mask.sum() or rest.mean() < 0.004:
+    if rng.random() < 0.5 or rest.sum() < 0.5 * scene.mask.sum() or rest.mean() < MIN_VISIBLE:
         return Scene(image, other.mask)
     return Scene(image, rest)
 
@@ -957,7 +1033,7 @@ def _paste(rng: np.random.Generator, scene: Scene, other: Scene) -> Scene:
 def change_colours(rng: np.random.Generator, image: np.ndarray, recipe: Recipe) -> np.ndarray:
     """Another light, tint, sharpness or compression for a picture (H, W, 3) uint8."""
     if rng.random() < recipe.light:
-        image = cv2.convertScaleAbs(image, alpha=rng.uniform(0.7, 1.3), beta=rng.uniform(-35, 35))
+        image = np.clip(image * np.float32(rng.uniform(0.7, 1.3)) + rng.uniform(-35, 35), 0, 255).astype(np.uint8)
     if rng.random() < recipe.tint:
         image = np.clip(image.astype(np.int16) + rng.integers(-20, 21, 3), 0, 255).astype(np.uint8)
     if rng.random() < recipe.grey:
@@ -980,7 +1056,7 @@ def _motion_kernel(rng: np.random.Generator) -> np.ndarray:
     return kernel / kernel.sum()
 
 
-MAX_POINTS = 8  # of each kind in a training sample
+MAX_POINTS = 3  # of each kind to begin with; each round of clicks adds a row
 
 
 def first_points(rng: np.random.Generator, mask: np.ndarray, recipe: Recipe) -> np.ndarray:
@@ -992,10 +1068,10 @@ def first_points(rng: np.random.Generator, mask: np.ndarray, recipe: Recipe) -> 
     else:
         points[0, 0] = (*_random_pixel(rng, depth > 0.3 * depth.max()), 100)
     if rng.random() < recipe.more_points:
-        for n in range(rng.integers(0, 3)):
+        for n in range(rng.integers(0, MAX_POINTS)):
             points[0, 1 + n] = (*_random_pixel(rng, mask), 100)
         if not mask.all():
-            for n in range(rng.integers(0, 3)):
+            for n in range(rng.integers(0, MAX_POINTS)):
                 points[1, n] = (*_random_pixel(rng, ~mask), 100)
     return points.reshape(-1, 3)
 
@@ -1011,14 +1087,18 @@ def _random_pixel(rng: np.random.Generator, region: np.ndarray) -> Tuple[int, in
 
 
 def batch_edge_distances(regions: Tensor) -> Tensor:
-    """`edge_distance` of many regions (N, H, W) bool at once, as float32 on the same device.
-
-    On the CPU by OpenCV. On a GPU as the smallest of all squared distances, first along columns and then along rows
-    (Felzenszwalb and Huttenlocher 2012 without their envelope: its brute force is what a GPU is good at).
-    """
+    """`edge_distance` of many regions (N, H, W) bool at once, as float32 on the same device."""
     if regions.device.type == "cpu":
         return torch.from_numpy(np.stack([edge_distance(region) for region in regions.numpy()]))
-    distance2 = F.pad(regions, (1, 1, 1, 1)).float() * 1e6
+    return brute_edge_distances(regions)
+
+
+def brute_edge_distances(regions: Tensor) -> Tensor:
+    """`batch_edge_distances` for a GPU: the smallest of all squared distances, first along columns, then along rows.
+
+    Felzenszwalb and Huttenlocher 2012 without their envelope: its brute force is what a GPU is good at.
+    """
+    distance2 = F.pad(regions.float(), (1, 1, 1, 1)) * 1e6
     for _ in range(2):
         steps = torch.arange(distance2.shape[1], device=regions.device, dtype=torch.float32)
         offsets2 = (steps[:, None] - steps) ** 2
@@ -1039,25 +1119,30 @@ def next_clicks(truth: Tensor, mask: Tensor, exact: Tensor, noise: Tensor) -> Tu
     """
     batch, height, width = truth.shape
     distances = batch_edge_distances(torch.cat([truth & ~mask, ~truth & mask])).view(2, batch, height * width)
-    deepest = distances.amax(-1)
+    squared = torch.round(distances**2)  # whole numbers: ties are exact, as in _RobotUser
+    deepest = squared.amax(-1)
     positive = deepest[0] > deepest[1]
-    distance = torch.where(positive[:, None], distances[0], distances[1])
-    near = (distance > distance.amax(1, keepdim=True) / 2) * (1 + noise.view(batch, -1))
-    place = torch.where(exact, distance.argmax(1), near.argmax(1))
+    depth = torch.where(positive[:, None], squared[0], squared[1])
+    near = (depth > depth.amax(1, keepdim=True) / 4) * (1 + noise.view(batch, -1))  # half of the distance
+    place = torch.where(exact, depth.argmax(1), near.argmax(1))
     rows = [torch.div(place, width, rounding_mode="floor"), place % width, positive]
     return torch.stack([row.float() for row in rows], 1), deepest.amax(0) > 0
 
 
 def add_clicks(points: Tensor, clicks: Tensor, wanted: Tensor, index: int) -> Tensor:
-    """A copy of points (B, 2N, 3) with each sample's click in the first free row of its kind."""
+    """Points (B, 2N + 2, 3): those of (B, 2N, 3) and each sample's click, where it is wanted, in a new row of its kind.
+
+    Args:
+        clicks: (B, 3) rows (y, x, is_positive); wanted: bool (B,).
+        index: of the click in the points' third column.
+    """
     batch, rows = points.shape[:2]
-    points = points.clone().view(batch, 2, rows // 2, 3)
+    points = F.pad(points.view(batch, 2, rows // 2, 3), (0, 0, 0, 1), value=-1.0)
     kind = 1 - clicks[:, 2].long()
-    free = (points[..., 2] >= 0).sum(2).gather(1, kind[:, None])[:, 0].clamp(max=rows // 2 - 1)
-    row = torch.cat([clicks[:, :2], torch.full_like(clicks[:, :1], index)], 1)
     here = torch.arange(batch, device=points.device)
-    points[here, kind, free] = torch.where(wanted[:, None], row, points[here, kind, free])
-    return points.view(batch, rows, 3)
+    row = torch.cat([clicks[:, :2], torch.full_like(clicks[:, :1], index)], 1)
+    points[here, kind, -1] = torch.where(wanted[:, None], row, points[here, kind, -1])
+    return points.view(batch, rows + 2, 3)
 
 
 def click_rounds(
@@ -1118,11 +1203,17 @@ def soft_iou_loss(logits: Tensor, truth: Tensor) -> Tensor:
 def autocast(device: torch.device) -> contextlib.AbstractContextManager:
     """Half precision where the device is made for it: a GPU, or a CPU with AMX."""
     if device.type == "cuda":
-        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-        return torch.autocast("cuda", dtype=dtype)
+        return torch.autocast("cuda", dtype=torch.bfloat16 if _gpu_has_bf16() else torch.float16)
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=_has_amx())
 
 
+@lru_cache(maxsize=None)
+def _gpu_has_bf16() -> bool:
+    """Whether the GPU computes in bf16 itself; torch's own question is answered yes by a T4, which emulates it."""
+    return torch.cuda.get_device_capability()[0] >= 8
+
+
+@lru_cache(maxsize=None)
 def _has_amx() -> bool:
     """Without AMX a CPU emulates bf16: three times slower than fp32."""
     try:
@@ -1137,7 +1228,7 @@ def _has_amx() -> bool:
 
 LOOK_EVERY = 20  # batches between two looks at the losses: a look waits for the device
 CHECK_SAMPLES = 3000  # of the start of a run, whose losses are kept one by one for `--recipe-check`
-MAX_UNREADABLE = 0.01  # part of the samples
+MAX_UNREADABLE = 0.01  # part of the samples; more are an error
 
 
 class TrainingError(RuntimeError):
@@ -1178,8 +1269,11 @@ class Run:
     """
 
     def __init__(self, recipe: Recipe, model: ISModel, group: Group = Group()) -> None:  # noqa: B008
-        if recipe.batch_size % group.size:
-            raise TrainingError(f"{group.size} processes can't share batches of {recipe.batch_size}: choose a multiple")
+        if recipe.batch_size % group.size or recipe.batch_size < 2 * group.size:
+            raise TrainingError(
+                f"{group.size} processes can't share batches of {recipe.batch_size}: choose a multiple of their number "
+                "and at least two samples for each, which batch normalization needs"
+            )
         self.recipe = recipe
         self.group = group
         self.device = next(model.parameters()).device
@@ -1187,7 +1281,7 @@ class Run:
         self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
         self.parallel: nn.Module = nn.parallel.DistributedDataParallel(model) if group.size > 1 else model
         self.optimizer = torch.optim.AdamW(_parameter_groups(model, recipe), lr=recipe.rate)
-        self.scaler = _grad_scaler(enabled=self.device.type == "cuda" and not torch.cuda.is_bf16_supported())
+        self.scaler = _grad_scaler(enabled=self.device.type == "cuda" and not _gpu_has_bf16())
         self.batch = 0
         self.seconds = 0.0
         self.losses: List[Tuple[int, float]] = []  # (samples seen, loss): each batch at first, then means
@@ -1214,14 +1308,19 @@ class Run:
         own = plain_recipe(self.recipe)
         changed = [f"{name} {other.get(name)} there, {own[name]} here" for name in own if other.get(name) != own[name]]
         if changed:
-            raise TrainingError(f"the run to resume has another recipe: {'; '.join(changed)}; use another output folder")
+            differences = "; ".join(changed)
+            raise TrainingError(f"the run to resume has another recipe: {differences}; use another output folder")
         for name in ("model", "averaged", "optimizer", "scaler"):
             getattr(self, name).load_state_dict(state[name])
         for name in ("batch", "seconds", "losses", "history"):
             setattr(self, name, state[name])
 
     def step(self, batch: Dict[str, Any]) -> Tensor:
-        """One step of the optimiser on this process's share of a batch; gives the loss without waiting for it."""
+        """One step of the optimiser on this process's share of a batch.
+
+        Returns:
+            The loss, without waiting for the device; NaN if the gradient is not finite, which spoils the weights.
+        """
         factor = learning_rate(self.recipe, self.seen)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate * group["factor"] * factor
@@ -1229,12 +1328,12 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.batch += 1
         self._average()
-        return loss.detach()
+        return loss.detach() if self.scaler.is_enabled() else loss.detach() + 0 * norm  # a scaler skips such steps
 
     def loss(self, batch: Dict[str, Any]) -> Tensor:
         """The loss of a batch of ClickSamples, after a random number of click rounds."""
@@ -1302,10 +1401,14 @@ def _quiet_worker(_: int) -> None:
 
 
 class _StopRequest:
-    """Ctrl-C, a polite kill or the end of the time asks for a stop after the present step; a second Ctrl-C insists."""
+    """Ctrl-C, a polite kill or the end of the time asks for a stop after the present step; a second Ctrl-C insists.
 
-    def __init__(self, minutes: Optional[float]) -> None:
+    It does not under torchrun, which passes on to its processes the Ctrl-C that they have seen themselves.
+    """
+
+    def __init__(self, minutes: Optional[float], group: Group) -> None:
         self.asked = False
+        self._may_insist = group.size == 1
         self._end = math.inf if minutes is None else time.monotonic() + 60 * minutes
         self._handlers: Dict[int, Any] = {}
 
@@ -1319,7 +1422,7 @@ class _StopRequest:
             signal.signal(number, handler)
 
     def _ask(self, number: int, _: Any) -> None:
-        if self.asked and number == signal.SIGINT:
+        if self.asked and self._may_insist and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True
 
@@ -1340,7 +1443,8 @@ class _Journal:
         self.writes = run.group.rank == 0
         self.ids = sorted({photo.id for photo in photos})
         self.held_out = held_out
-        self.problems: Dict[str, int] = {}
+        self.problems: Dict[str, int] = {}  # met since this start
+        self._first = run.seen
         self._pending: List[Tuple[int, Tensor, Any]] = []
         self._looked = self._saved = time.monotonic()
         self._bar = _progress_bar(run) if self.writes else None
@@ -1354,24 +1458,37 @@ class _Journal:
             self.problems[problem] = self.problems.get(problem, 0) + 1
 
     def look(self) -> None:
-        """Reads the losses of the last steps.
+        """Reads the losses of the last steps; all processes do it after the same batch.
 
         Raises:
-            TrainingError: one is not finite (the state on disk is older and good), or too many photos are unreadable.
+            TrainingError: in all processes, if in one a loss is not finite (the state on disk is older and good), or
+                too many photos are unreadable.
         """
         values = torch.stack([loss for _, loss, _ in self._pending]).tolist()
-        for (seen, _, ids), value in zip(self._pending, values):
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"loss {value} after {seen} samples, photos {', '.join(ids)}; the last good state is in {self.out}"
-                )
-        unreadable = sum(self.problems.values())
-        if unreadable > MAX_UNREADABLE * max(self.run.seen, 1000):
-            raise TrainingError(f"{unreadable} samples could not be read: {'; '.join(list(self.problems)[:5])}")
+        failure = self._loss_failure(values) or self._reading_failure()
+        if self.run.group.any(failure is not None, self.run.device):
+            raise TrainingError(failure or "another process of the run has stopped; its message says why")
         early = [(seen, value) for (seen, _, _), value in zip(self._pending, values) if seen <= CHECK_SAMPLES]
         self.run.losses += early or [(self._pending[-1][0], float(np.mean(values)))]
         self._pending.clear()
         self._tick(float(np.mean(values)))
+
+    def _loss_failure(self, values: Sequence[float]) -> Optional[str]:
+        for (seen, _, ids), value in zip(self._pending, values):
+            if not math.isfinite(value):
+                return (
+                    f"loss {value} or a gradient like it after {seen} samples, photos {', '.join(ids)}; what was saved "
+                    f"before is still in {self.out}"
+                )
+        return None
+
+    def _reading_failure(self) -> Optional[str]:
+        """More unreadable samples than chance explains if a hundredth is unreadable: by four standard deviations."""
+        unreadable = sum(self.problems.values())
+        expected = MAX_UNREADABLE * (self.run.seen - self._first) / self.run.group.size
+        if unreadable <= expected + 4 * math.sqrt(expected) + 3:
+            return None
+        return f"{unreadable} samples could not be read: {'; '.join(list(self.problems)[:5])}"
 
     def _tick(self, loss: float) -> None:
         now = time.monotonic()
@@ -1389,6 +1506,8 @@ class _Journal:
 
     def end_epoch(self, objects: int) -> None:
         """Validates the averaged weights; writes checkpoints, metrics.csv, curves and a contact sheet."""
+        for problem, count in self.problems.items():
+            self._say(f"could not be read, {count} times: {problem}")
         if not self.writes:
             return
         run = self.run
@@ -1397,18 +1516,24 @@ class _Journal:
         rate = run.recipe.rate * learning_rate(run.recipe, run.seen)
         row = {"samples": run.seen, "seconds": round(run.seconds, 1), "loss": loss, "rate": rate}
         run.history.append({**row, **figures})
-        self._save_checkpoints(figures)
+        self.save_last(figures)
+        best = max(row.get("iou@3", 0.0) for row in run.history)
+        if figures.get("iou@3", 0.0) >= best:
+            save_model(run.averaged, self.out / "checkpoints" / "best.pth", self._record(figures))
         _write_metrics(run.history, self.out / "metrics.csv")
         _draw_progress(run, shown, self.out / "vis")
         self._say(f"{run.seen} samples: " + ", ".join(f"{k} {v:.4f}" for k, v in figures.items()))
-        for problem, count in self.problems.items():
-            self._say(f"could not be read, {count} times: {problem}")
         self._looked = time.monotonic()  # validation is no training time
 
-    def _save_checkpoints(self, figures: Dict[str, float]) -> None:
+    def save_last(self, figures: Dict[str, float]) -> None:
+        """Writes the averaged weights of this moment, with the figures measured with them, if any."""
+        if self.writes:
+            save_model(self.run.averaged, self.out / "checkpoints" / "last_checkpoint.pth", self._record(figures))
+
+    def _record(self, figures: Dict[str, float]) -> Dict[str, Any]:
+        """How the weights were trained, for their checkpoint."""
         run = self.run
-        last = self.out / "checkpoints" / "last_checkpoint.pth"
-        training = {
+        return {
             "ids": self.ids,
             "held_out": [photo.id for photo in self.held_out],
             "samples": run.seen,
@@ -1420,14 +1545,19 @@ class _Journal:
             "code": code_digest(),
             "torch": str(torch.__version__),
         }
-        save_model(run.averaged, last, training)
-        best = max(row.get("iou@3", 0.0) for row in run.history)
-        if figures.get("iou@3", 0.0) >= best:
-            save_model(run.averaged, self.out / "checkpoints" / "best.pth", training)
 
     def _say(self, text: str) -> None:
         if self._bar is not None:
             self._bar.write(text)
+        else:
+            print(text, flush=True)
+
+    def stopped(self) -> None:
+        """Saves what a stop in the middle of an epoch would lose, and says how to go on."""
+        self.save_state()
+        self.save_last({})
+        if self.writes:
+            self._say(f"stopped after {self.run.seen} samples; the same command goes on from {self.out / 'state.pth'}")
 
     def close(self) -> None:
         if self._bar is not None:
@@ -1460,6 +1590,8 @@ def _draw_progress(run: Run, shown: Sequence[Tuple[np.ndarray, np.ndarray, Simul
         from utils.misc import contact_sheet, draw_curves, draw_probmap, draw_with_blend_and_clicks
     except ImportError:
         return
+    if not shown:  # nothing to validate on
+        return
     draw_curves({"loss": run.losses[-5000:]}, folder / "loss.png", "Training loss")
     names = [name for name in run.history[-1] if name.startswith("iou@")]
     curves = {name: [(row["samples"], row[name]) for row in run.history] for name in names}
@@ -1472,7 +1604,9 @@ def _draw_progress(run: Run, shown: Sequence[Tuple[np.ndarray, np.ndarray, Simul
         probability = cv2.cvtColor(draw_probmap(played.probabilities[-1]), cv2.COLOR_BGR2RGB)
         rows.append([_tile(tile) for tile in (image, truth_tile, last, probability)])
     sheet = contact_sheet(rows, ["image", "ground truth", "mask and clicks", "probability"])
-    cv2.imwrite(str(folder / f"samples_{run.seen:08d}.jpg"), sheet[..., ::-1])
+    beside = folder / "sheet.tmp"
+    beside.write_bytes(cv2.imencode(".jpg", sheet[..., ::-1])[1].tobytes())
+    os.replace(beside, folder / f"samples_{run.seen:08d}.jpg")
 
 
 class _SheetClick(NamedTuple):
@@ -1511,7 +1645,11 @@ def validate(
     no_stuff = dataclasses.replace(recipe, stuff=0.0)
     games = []
     for number, photo in enumerate(photos[:: max(1, len(photos) // count)][:count]):
-        sample = photo.dataset.get_sample(photo.index)
+        try:
+            sample = photo.dataset.get_sample(photo.index)
+        except Exception as error:  # as in ClickSamples: named, and no reason to lose the run
+            print(f"could not be read, and is not validated on: {photo.id}: {error}", file=sys.stderr)
+            continue
         rng = np.random.default_rng((recipe.seed, 3, number))
         truth = choose_object(rng, sample, photo.instances, recipe.min_area, no_stuff)
         if truth is not None:
@@ -1531,9 +1669,11 @@ def find_training_photos(folder: PathLike, data: str) -> Tuple[List[Photo], List
     if data == "all":
         return find_photos(folder), find_photos(folder, splits=("val",))
     path = Path(__file__).with_name("checkpoint.pth") if data == "checkpoint" else data
+    if not os.path.isfile(path):
+        raise TrainingError(f"{path}, whose photos are to be trained on, is missing: use data='all' (--data all)")
     ids = _read_checkpoint(path).get("training", {}).get("ids")
     if not ids:
-        raise TrainingError(f"{path} does not name the photos it was trained on: use data='all'")
+        raise TrainingError(f"{path} does not name the photos it was trained on: use data='all' (--data all)")
     photos = find_photos(folder, ids, splits=("train", "val"))
     if len(photos) < len(ids):
         print(f"{len(ids) - len(photos)} of the {len(ids)} photos of {path} are not in {folder}", file=sys.stderr)
@@ -1588,6 +1728,8 @@ def train_segmentation(
         photos, held_out = find_training_photos(folder, data)
         if epochs is not None:
             recipe = dataclasses.replace(recipe, samples=epochs * len(photos))
+        if recipe.samples < recipe.batch_size:
+            raise TrainingError(f"{recipe.samples} samples are not even one batch of {recipe.batch_size}: train longer")
         run = _start_run(recipe, pretrained, device, group, Path(out))
         loader = torch.utils.data.DataLoader(
             ClickSamples(photos, recipe, augmentator),
@@ -1598,7 +1740,7 @@ def train_segmentation(
         )
         journal = _Journal(run, Path(out), photos, held_out)
         try:
-            with _StopRequest(minutes) as stop:
+            with _StopRequest(minutes, group) as stop:
                 _train(run, loader, journal, stop, epoch_samples, validation_objects, save_seconds)
         finally:
             journal.close()
@@ -1616,20 +1758,24 @@ def _train(
     validation_objects: int,
     save_seconds: float,
 ) -> None:
-    """The loop: step, look, save, validate."""
+    """The loop: step, look, save, validate.
+
+    What all processes do together (look, stop) happens after batches that all count alike.
+    """
     total = run.recipe.samples // run.recipe.batch_size
     for batch in loader:
         journal.note(run.step(batch), batch)
         epoch_ends = run.seen // epoch_samples > (run.seen - run.recipe.batch_size) // epoch_samples
-        if not (run.batch % LOOK_EVERY == 0 or epoch_ends or run.batch == total or stop.due):
+        validates = epoch_ends or run.batch == total
+        alone_and_due = run.group.size == 1 and stop.due
+        if not (run.batch % LOOK_EVERY == 0 or validates or alone_and_due):
             continue
         journal.look()
-        if epoch_ends or run.batch == total:
+        if validates:
             journal.end_epoch(validation_objects)
         journal.save_state(every=0.0 if run.batch == total else save_seconds)
-        if run.batch < total and run.batch % LOOK_EVERY == 0 and run.group.any(stop.due, run.device):
-            journal.save_state()
-            print(f"stopped after {run.seen} samples; the same command goes on from {journal.out}/state.pth", flush=True)
+        if run.batch < total and run.group.any(stop.due, run.device):
+            journal.stopped()
             return
 
 
@@ -1645,7 +1791,9 @@ def _start_run(
     model.freeze_norm = pretrained is not False
     run = Run(recipe, model.to(device, memory_format=torch.channels_last), group)
     if resumes:
-        run.load_state(torch.load(state_path, map_location=device, weights_only=True))
+        run.load_state(_read_plain(state_path, device))
+    if group.any(resumes, device) and group.any(not resumes, device):
+        raise TrainingError(f"not all processes see {state_path}: put the output on a disk that all machines share")
     return run
 
 
@@ -1672,11 +1820,16 @@ def check_recipe(folder: PathLike, out: PathLike, **options: Any) -> bool:
     Returns:
         Whether the losses follow the record: the mean difference is within three standard errors, or 0.01.
     """
-    training = _read_checkpoint(Path(__file__).with_name("checkpoint.pth"))["training"]
+    path = Path(__file__).with_name("checkpoint.pth")
+    training = _read_checkpoint(path).get("training", {})
+    if not training.get("losses"):
+        raise TrainingError(f"{path} carries no record of its losses to compare with")
     recipe = recipe_from(training["recipe"])
     recorded = dict(map(tuple, training["losses"]))
-    stretch = min(CHECK_SAMPLES, max(recipe.samples // 100, 40 * recipe.batch_size))
+    stretch = min(CHECK_SAMPLES, max(recipe.samples // 100, 40 * recipe.batch_size), max(recorded))
     photos, _ = find_training_photos(folder, "checkpoint")
+    if len(photos) < len(training["ids"]):
+        raise TrainingError(f"{folder} lacks photos of {path}: without them its samples can't be made again")
     device = _choose_device(options.pop("device", None))
     run = _start_run(recipe, options.pop("pretrained", True), device, Group(), Path(out) / "recipe-check")
     batches = sample_batches(recipe, 0, Group())[: stretch // recipe.batch_size]
@@ -1717,7 +1870,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Train the model; without arguments, the shipped one again.")
     parser.add_argument("--folder", default="./COCO_LVIS", help="the data (default %(default)s)")
     parser.add_argument("--out", default="./experiments", help="for everything written (default %(default)s)")
-    parser.add_argument("--data", default="checkpoint", help='"checkpoint": the photos it names; "all": the train split')
+    parser.add_argument("--data", default="checkpoint", help='"checkpoint" for the photos it names, or "all"')
     parser.add_argument("--pretrained", default=True, help="file of ImageNet weights; downloaded if left out")
     parser.add_argument("--epochs", type=int, help="passes over the photos, in place of --samples")
     parser.add_argument("--minutes", type=float, help="save and stop after this time; start again to go on")
@@ -1727,7 +1880,7 @@ def _parser() -> argparse.ArgumentParser:
     groups: Dict[str, Any] = {}
     for setting in dataclasses.fields(Recipe):
         name = setting.metadata["group"]
-        group = groups.setdefault(name, parser.add_argument_group(f"recipe: {name}"))
+        group = groups.get(name) or groups.setdefault(name, parser.add_argument_group(f"recipe: {name}"))
         kind = json.loads if isinstance(setting.default, tuple) else type(setting.default)
         shown = json.dumps(setting.default)
         group.add_argument(

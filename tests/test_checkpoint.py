@@ -1,0 +1,277 @@
+"""Checkpoint files: what is read, what is refused and in which words, and what the shipped one holds."""
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import solution
+from solution import CheckpointError, ISModel, NetworkConfig, Recipe, recipe_from, save_model
+
+CPU = torch.device("cpu")
+SHIPPED = Path(solution.__file__).with_name("checkpoint.pth")
+
+
+@pytest.fixture(scope="module")
+def model() -> ISModel:
+    torch.manual_seed(0)
+    return ISModel()
+
+
+@pytest.fixture(scope="module")
+def content(model, tmp_path_factory) -> dict:
+    """What `save_model` writes."""
+    path = tmp_path_factory.mktemp("content") / "good.pth"
+    save_model(model, path, {"ids": ["000000000009"], "metrics": {"iou@3": 0.5}})
+    return torch.load(path, weights_only=True)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "some.pth"
+
+
+def refusal(path: Path) -> str:
+    """The message with which a file is refused; it begins with the file's name."""
+    with pytest.raises(CheckpointError) as caught:
+        ISModel().restore_from_checkpoint(str(path), CPU)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and "\n" not in message and len(message) < 1000
+    return message
+
+
+# ------------------------------------------------------------------------------------------------ what is read
+
+
+def test_weights_are_stored_in_half_precision(content, model):
+    floats = [v for v in content["state_dict"].values() if v.is_floating_point()]
+    assert floats and all(v.dtype == torch.float16 for v in floats)
+    assert content["state_dict"].keys() == model.state_dict().keys()
+
+
+def test_the_whole_config_travels(path):
+    config = NetworkConfig("mobilenet_v3_large", 128, 3.0, 0.45, (2, 4), 32)
+    save_model(ISModel(config.backbone, config=config), path)
+    again = ISModel()
+    again.restore_from_checkpoint(path, CPU)
+    assert again.config == config and again.pred_thr == 0.45
+
+
+def test_missing_settings_of_a_config_are_the_defaults(content, path):
+    torch.save({**content, "config": {"backbone": "mobilenet_v2"}}, path)
+    model = ISModel()
+    model.restore_from_checkpoint(path, CPU)
+    assert model.config == NetworkConfig() and model.pred_thr == NetworkConfig.pred_thr
+
+
+def test_a_bare_state_dict_of_half_precision_and_another_width(path):
+    narrow = ISModel(config=NetworkConfig(decoder_width=48))
+    torch.save({"state_dict": narrow.half().state_dict()}, path)
+    again = ISModel()
+    again.restore_from_checkpoint(path, CPU)
+    assert again.config.decoder_width == 48
+    assert all(p.dtype == torch.float32 for p in again.parameters())
+
+
+def test_a_file_written_by_the_template_tools(model, tmp_path):
+    from utils.misc import save_checkpoint
+
+    save_checkpoint(model, tmp_path)
+    again = ISModel("mobilenet_v3_large")
+    again.restore_from_checkpoint(tmp_path / "last_checkpoint.pth", CPU)
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
+
+
+def test_a_file_is_replaced_at_once(model, path):
+    path.write_bytes(b"old")
+    save_model(model, path)
+    assert [p.name for p in path.parent.iterdir()] == ["some.pth"]
+
+
+# ------------------------------------------------------------------------------------------------ what is refused
+
+
+def test_missing(path):
+    assert "there is no such file" in refusal(path)
+    path.mkdir()
+    assert "there is no such file" in refusal(path)
+
+
+def test_truncated(content, path):
+    torch.save(content, path)
+    whole = path.read_bytes()
+    for length in (0, 1, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert "damaged" in refusal(path)
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_bytes(tmp_path_factory, noise):
+    path = tmp_path_factory.mktemp("noise") / "noise.pth"
+    path.write_bytes(noise)
+    with pytest.raises(CheckpointError, match="noise.pth: "):
+        solution._read_checkpoint(path)
+
+
+def test_a_web_page(path):
+    path.write_text("<!DOCTYPE html><html><body>Quota exceeded</body></html>")
+    assert "damaged, or not a plain checkpoint" in refusal(path)
+
+
+def test_a_zip_of_something_else(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    assert "damaged, or not a plain checkpoint" in refusal(path)
+
+
+class Bomb:
+    """Its pickle makes a folder when it is read without a guard."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.trace),)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_that_runs_code(content, path, tmp_path, zipped):
+    hostile = {**content, "state_dict": {"a": torch.zeros(1), "b": Bomb(tmp_path / "trace")}}
+    torch.save(hostile, path, _use_new_zipfile_serialization=zipped)
+    assert re.search(r"mkdir|posix", refusal(path))
+    assert not (tmp_path / "trace").exists()
+    path.write_bytes(pickle.dumps(Bomb(tmp_path / "trace"), protocol=2))
+    refusal(path)
+    assert not (tmp_path / "trace").exists()
+
+
+def test_a_pickled_model(model, path):
+    torch.save(model, path)
+    assert "solution.ISModel" in refusal(path)
+
+
+@pytest.mark.parametrize("foreign", [
+    {"weights": {}}, {"state_dict": {}}, {"state_dict": [1]}, {"state_dict": {"a": "b"}}, torch.zeros(3), "text", None,
+])
+def test_foreign_contents(foreign, path):
+    torch.save(foreign, path)
+    assert 'holds no "state_dict" of tensors' in refusal(path)
+
+
+def test_too_new(content, path):
+    torch.save({**content, "format": solution.CHECKPOINT_FORMAT + 1}, path)
+    assert re.search(r"format 2.*reads up to 1.*update", refusal(path))
+    torch.save({**content, "format": "two"}, path)
+    assert "format two" in refusal(path)
+
+
+@pytest.mark.parametrize("config", [
+    {"class": "isegm.model.HRNetModel", "params": {}},
+    {"backbone": "vgg16"},
+    {"backbone": ["mobilenet_v2"]},
+    {"backbone": "mobilenet_v2", "decoder_width": "wide"},
+    {"backbone": "mobilenet_v2", "decoder_width": 10**9},
+    {"backbone": "mobilenet_v2", "pred_thr": 7},
+    {"backbone": "mobilenet_v2", "aspp_rates": 3},
+    ["mobilenet_v2"],
+])
+def test_configs_of_another_program(content, config, path):
+    torch.save({**content, "config": config}, path)
+    assert "its config is not one of this model" in refusal(path)
+
+
+def test_a_mismatch_names_the_first_keys(content, path):
+    state = dict(content["state_dict"])
+    state["extra.weight"] = torch.zeros(2)
+    del state["skip.0.weight"]
+    state["project.0.weight"] = torch.zeros(64, 3, 1, 1)
+    torch.save({**content, "state_dict": state}, path)
+    message = refusal(path)
+    assert "3 keys differ" in message
+    assert "skip.0.weight is missing" in message and "extra.weight is not of this model" in message
+    assert "project.0.weight is (64, 3, 1, 1), not (64, 256, 1, 1)" in message
+
+
+def test_a_bare_mismatch_is_told_of_the_nearest_network(path):
+    state = ISModel("mobilenet_v3_large").state_dict()
+    del state["skip.0.weight"]
+    torch.save({"state_dict": state}, path)
+    assert "1 keys differ: skip.0.weight is missing" in refusal(path)
+
+
+def test_many_differences_are_cut_short(path):
+    torch.save({"state_dict": {f"layer{i}.weight": torch.zeros(1) for i in range(500)}}, path)
+    message = refusal(path)
+    assert message.count(";") == 4
+
+
+# ------------------------------------------------------------------------------------------------ the shipped file
+
+
+def is_plain(thing: object) -> bool:
+    """Whether a thing is built of tensors and plain containers only."""
+    if isinstance(thing, dict):
+        return type(thing).__name__ in ("dict", "OrderedDict") and all(map(is_plain, (*thing, *thing.values())))
+    if isinstance(thing, (list, tuple)):
+        return type(thing) in (list, tuple) and all(map(is_plain, thing))
+    return thing is None or type(thing) in (str, int, float, bool, torch.Tensor)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> dict:
+    if not SHIPPED.exists():
+        pytest.fail(f"{SHIPPED} is missing: a clone can't be scored")
+    return torch.load(SHIPPED, map_location="cpu", weights_only=True)
+
+
+def test_the_shipped_file_is_small_and_plain(shipped):
+    assert SHIPPED.stat().st_size < 20_000_000
+    assert is_plain(shipped)
+    assert all(v.dtype == torch.float16 for v in shipped["state_dict"].values() if v.is_floating_point())
+
+
+def test_the_shipped_pickle_names_tensors_only():
+    with zipfile.ZipFile(SHIPPED) as archive:
+        name = next(n for n in archive.namelist() if n.endswith("data.pkl"))
+        program = archive.read(name)
+    named = set()
+
+    class Noter(pickle.Unpickler):
+        def find_class(self, module, name):
+            named.add(f"{module}.{name}")
+            return lambda *_: None
+
+        def persistent_load(self, _):
+            return None
+
+    Noter(io.BytesIO(program)).load()
+    known = r"collections\.OrderedDict|torch\.\w*Storage|torch\._utils\._rebuild_tensor_v2"
+    assert named and all(re.fullmatch(known, name) for name in named)
+
+
+def test_the_shipped_file_tells_how_it_was_trained(shipped):
+    training = shipped["training"]
+    recipe = recipe_from(training["recipe"])
+    assert isinstance(recipe, Recipe) and recipe.backbone == shipped["config"]["backbone"]
+    assert all(re.fullmatch(r"\d{12}", i) for i in training["ids"])
+    assert len(set(training["ids"])) == len(training["ids"])
+    assert not set(training["ids"]) & set(training["held_out"])
+    assert 0 < training["samples"] <= recipe.samples
+    assert {"iou@1", "iou@2", "iou@3"} <= set(training["metrics"])
+    assert re.fullmatch(r"[0-9a-f]{16}", training["code"])
+    assert training["losses"] and training["losses"][0][0] == recipe.batch_size
+
+
+def test_the_shipped_file_restores(shipped):
+    model = ISModel()
+    model.restore_from_checkpoint(str(SHIPPED), CPU)
+    assert all(v.isfinite().all() for v in model.state_dict().values())
+    assert model.pred_thr == shipped["config"]["pred_thr"]

@@ -1,0 +1,645 @@
+"""The Predictor: what images and clicks it takes, its frames, its memory of clicks, and the protocol it plays."""
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import solution
+from solution import Frame, ISModel, Predictor, click_disks, input_size
+from utils.clicker import Click, Clicker
+
+CPU = torch.device("cpu")
+WORKING = 64  # a small network input, for speed
+SCENES = Path(__file__).with_name("00_sample_input")
+
+
+@pytest.fixture(scope="module")
+def model() -> ISModel:
+    """Random weights whose predictions nevertheless depend on all that the network sees.
+
+    Normalization with the statistics of some pictures keeps their differences alive through all layers.
+    """
+    torch.manual_seed(0)
+    model = ISModel().train()
+    images = torch.stack([torch.from_numpy(picture(64, 64, seed)).permute(2, 0, 1) / 255 for seed in range(6)])
+    points = torch.randint(0, 64, (6, 4, 3)).float()
+    with torch.no_grad():
+        for _ in range(12):
+            model(torch.cat([images, torch.rand(6, 1, 64, 64)], 1), points)
+        model.decoder[-1].weight.mul_(4)
+    return model.eval()
+
+
+class Painter(torch.nn.Module):
+    """A stand-in for the network: the object is where clicks' disks are, or the last mask was; notes its inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = solution.NetworkConfig(working_size=WORKING)
+        self.pred_thr = 0.5
+        self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def forward(self, image: torch.Tensor, points: torch.Tensor) -> dict[str, torch.Tensor]:
+        self.seen.append((image, points))
+        disks = click_disks(points, *image.shape[-2:], radius=6.0)
+        logits = 12 * torch.maximum(disks[:, :1], image[:, 3:] * (1 - disks[:, 1:])) - 6
+        return {"instances": logits}
+
+
+@pytest.fixture
+def painter() -> Painter:
+    return Painter()
+
+
+class CourseClick(NamedTuple):
+    """A click with numpy's numbers, as the course's Clicker makes it."""
+
+    is_positive: np.bool_
+    coords: tuple[np.int64, np.int64]
+
+
+class Clicks:
+    """A list of clicks (y, x, is_positive), and nothing more than the Predictor may ask for."""
+
+    def __init__(self, *clicks: tuple[int, int, bool]) -> None:
+        self.clicks = [CourseClick(np.bool_(p), (np.int64(y), np.int64(x))) for y, x, p in clicks]
+
+    def get_clicks(self) -> list[CourseClick]:
+        return self.clicks
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A smooth seeded picture (H, W, 3) uint8."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def small(model: torch.nn.Module, **options) -> Predictor:
+    return Predictor(model, CPU, working_size=WORKING, **options)
+
+
+def predict(predictor: Predictor, image: np.ndarray, *clicks: tuple[int, int, bool]) -> np.ndarray:
+    predictor.set_input_image(image)
+    return predictor.get_prediction(Clicks(*clicks))
+
+
+def is_probability(prob: np.ndarray, height: int, width: int) -> bool:
+    return prob.dtype == np.float32 and prob.shape == (height, width) and prob.min() >= 0 and prob.max() <= 1
+
+
+# ------------------------------------------------------------------------------------------------ images
+
+
+@pytest.mark.parametrize("height, width", [
+    (1, 1), (1, 2), (2, 1), (3, 5), (16, 16), (1, 5000), (5000, 1), (7, 3000), (200, 300),
+])
+def test_any_size(model, height, width):
+    predictor = small(model)
+    image = picture(height, width)
+    corners = ((0, 0, True), (height - 1, width - 1, False), (height // 2, width // 2, True))
+    for count in (1, 2, 3):
+        assert is_probability(predict(predictor, image, *corners[:count]), height, width)
+
+
+def test_twelve_megapixels_in_bounded_memory(model):
+    height, width = 3000, 4000
+    predictor = small(model)
+    image = picture(height, width)
+    predictor.set_input_image(image)
+    tracemalloc.start()  # sees numpy's arrays
+    for count in (1, 2, 3):
+        clicks = ((1500, 2000, True), (100, 100, False), (2900, 3900, True))[:count]
+        prob = predictor.get_prediction(Clicks(*clicks))
+        assert is_probability(prob, height, width)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3.5 * prob.nbytes  # the map given away, the one before it, and what it is put together from
+    assert kept < 1.2 * prob.nbytes
+
+
+KINDS = {
+    "grey": lambda rgb: rgb[..., 0],
+    "grey with an axis": lambda rgb: rgb[..., :1],
+    "RGB": lambda rgb: rgb,
+    "RGBA": lambda rgb: np.dstack([rgb, np.arange(rgb[..., 0].size, dtype=rgb.dtype).reshape(rgb.shape[:2])]),
+}
+TYPES = {
+    "uint8": lambda image: image,
+    "uint16": lambda image: image.astype(np.uint16) * 257,
+    "float32": lambda image: image.astype(np.float32) / 255,
+    "float64": lambda image: image / 255.0,
+    "float16": lambda image: (image / 255.0).astype(np.float16),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("number", TYPES)
+def test_every_kind_of_image_is_the_same_picture(painter, kind, number):
+    rgb = picture(20, 30)
+    if kind.startswith("grey"):
+        rgb = np.repeat(rgb[..., :1], 3, axis=2)
+    image = TYPES[number](KINDS[kind](rgb)).copy()
+    before = image.copy()
+    predictor = small(painter)
+    predictor.set_input_image(image)
+    assert np.array_equal(predictor._image, rgb) and predictor._image.dtype == np.uint8
+    assert np.array_equal(image, before)
+    image[:] = 0  # the caller may use the array again
+    assert np.array_equal(predictor._image, rgb)
+
+
+def test_views_of_other_memory_layouts(painter):
+    rgb = picture(20, 30)
+    for view in (rgb[..., ::-1][..., ::-1], np.asfortranarray(rgb), np.ascontiguousarray(rgb[::-1])[::-1],
+                 np.ascontiguousarray(rgb.transpose(2, 0, 1)).transpose(1, 2, 0)):
+        predictor = small(painter)
+        predictor.set_input_image(view)
+        assert np.array_equal(predictor._image, rgb) and predictor._image.flags.c_contiguous
+
+
+def nan_image() -> np.ndarray:
+    image = np.zeros((4, 4, 3), np.float32)
+    image[1, 2, 0] = np.nan
+    return image
+
+
+@pytest.mark.parametrize("image, words", [
+    (np.zeros((0, 5, 3), np.uint8), "shape"),
+    (np.zeros((0, 0), np.uint8), "shape"),
+    (np.zeros(7, np.uint8), "shape"),
+    (np.zeros((5, 5, 2), np.uint8), "shape"),
+    (np.zeros((1, 5, 5, 3), np.uint8), "shape"),
+    (np.zeros((5, 5, 3), np.int64), "type int64"),
+    (np.zeros((5, 5, 3), bool), "type bool"),
+    (nan_image(), "NaN"),
+    (np.full((5, 5, 3), 255.0), "divide"),
+    (np.full((5, 5), -0.1), "divide"),
+    (np.full((5, 5), np.inf), "divide"),
+])
+def test_other_images_are_refused(painter, image, words):
+    with pytest.raises(ValueError, match=words):
+        small(painter).set_input_image(image)
+
+
+def test_a_refused_image_does_not_replace_the_last_one(model):
+    predictor = small(model)
+    first = predict(predictor, picture(40, 40), (5, 5, True))
+    with pytest.raises(ValueError):
+        predictor.set_input_image(nan_image())
+    assert np.array_equal(predictor.get_prediction(Clicks((5, 5, True))), first)
+
+
+# ------------------------------------------------------------------------------------------------ clicks
+
+
+def test_predicting_before_an_image_is_set_is_refused(model):
+    with pytest.raises(RuntimeError, match="set_input_image"):
+        small(model).get_prediction(Clicks((1, 1, True)))
+
+
+def test_clicks_must_be_there_and_in_the_image(model):
+    predictor = small(model)
+    predictor.set_input_image(picture(30, 40))
+    with pytest.raises(ValueError, match="no clicks"):
+        predictor.get_prediction(Clicks())
+    for y, x in ((30, 0), (0, 40), (-1, 5), (5, -1)):
+        with pytest.raises(ValueError, match=rf"y={y}, x={x}.*30x40"):
+            predictor.get_prediction(Clicks((3, 3, True), (y, x, True)))
+
+
+def test_the_clicker_is_not_changed(model):
+    truth = np.zeros((50, 60), np.int32)
+    truth[10:30, 20:40] = 1
+    clicker = Clicker(gt_mask=truth)
+    clicker.make_next_click(np.zeros_like(truth))
+    before, free = clicker.get_state(), clicker.not_clicked_map.copy()
+    predictor = small(model)
+    predictor.set_input_image(picture(50, 60))
+    predictor.get_prediction(clicker)
+    assert clicker.get_clicks() == before and np.array_equal(clicker.not_clicked_map, free)
+
+
+def test_numpy_clicks_are_plain_clicks(model):
+    image, predictor = picture(40, 40), small(model)
+    numpy_clicks = predict(predictor, image, (5, 6, True), (30, 20, False))
+    predictor.set_input_image(image)
+    plain = Clicker(init_clicks=[Click(True, (5, 6)), Click(False, (30, 20))])
+    assert np.array_equal(predictor.get_prediction(plain), numpy_clicks)
+
+
+def test_duplicates_and_the_corner(model):
+    image, predictor = picture(40, 50), small(model)
+    clicks = [(10, 10, True), (10, 10, True), (0, 0, False), (0, 0, False), (0, 0, True), (10, 10, False)]
+    for count in range(1, len(clicks) + 1):
+        assert is_probability(predict(predictor, image, *clicks[:count]), 40, 50)
+
+
+def test_twenty_clicks(model):
+    rng = np.random.default_rng(0)
+    clicks = [(int(rng.integers(60)), int(rng.integers(90)), bool(rng.random() < 0.6)) for _ in range(20)]
+    predictor = small(model)
+    predictor.set_input_image(picture(60, 90))
+    for count in range(1, 21):
+        last = predictor.get_prediction(Clicks(*clicks[:count]))
+        assert is_probability(last, 60, 90)
+    assert len(predictor._known) == 21
+    # and all at once is the same as one after another
+    assert np.array_equal(predict(predictor, picture(60, 90), *clicks), last)
+
+
+def test_the_number_of_looks_is_the_number_of_new_clicks(painter):
+    predictor = small(painter)
+    predictor.set_input_image(picture(40, 40))
+    counts = []
+    for clicks in ([(5, 5, True)], [(5, 5, True)], [(5, 5, True), (9, 9, True)], [(5, 5, True)],
+                   [(5, 5, True), (8, 8, False), (7, 7, True)]):
+        before = len(painter.seen)
+        predictor.get_prediction(Clicks(*clicks))
+        counts.append(len(painter.seen) - before)
+    assert counts == [1, 0, 1, 0, 2]
+
+
+A, B, C, D = (10, 10, True), (30, 35, False), (20, 15, True), (5, 40, True)
+
+
+@pytest.mark.parametrize("history", [
+    [[A], [A, B], [A]],  # undo
+    [[A, B, C], [A, C]],  # deletion
+    [[A, B, C], [A, D, C]],  # change
+    [[A, B], [B]],  # a new beginning
+    [[A, B], [A, B]],  # repeated
+    [[A, B, C], [A], [A, B, C]],  # undo and redo
+    [[A], [A, (10, 10, False)], [A, A]],
+])
+def test_a_click_list_always_gives_the_same(model, history):
+    image, predictor = picture(45, 50), small(model)
+    predictor.set_input_image(image)
+    for clicks in history:
+        last = predictor.get_prediction(Clicks(*clicks))
+    assert np.array_equal(predict(small(model), image, *history[-1]), last)
+
+
+def test_the_result_is_the_callers_own(model):
+    for size in ((64, 64), (45, 50)):  # also where the image has the size of the network's input
+        predictor = small(model)
+        first = predict(predictor, picture(*size), A)
+        kept = first.copy()
+        first[:] = 0.5
+        assert np.array_equal(predictor.get_prediction(Clicks(A)), kept)
+
+
+def test_an_image_leaves_nothing_behind_for_the_next(model):
+    one, two = picture(45, 50, seed=1), picture(60, 40, seed=2)
+    predictor = small(model)
+    predict(predictor, one, A, B)
+    assert np.array_equal(predict(predictor, two, A, C), predict(small(model), two, A, C))
+
+
+# ------------------------------------------------------------------------------------------------ previous masks
+
+
+def test_prev_mask_as_array_and_tensor(model):
+    image = picture(45, 50)
+    mask = np.zeros((45, 50), np.float32)
+    mask[10:30, 5:25] = 0.8
+    results = []
+    for given_mask in (mask, mask.astype(np.float64), mask[None, None], torch.from_numpy(mask),
+                       torch.from_numpy(mask)[None, None], torch.from_numpy(mask.astype(np.float64))):
+        predictor = small(model)
+        predictor.set_input_image(image)
+        results.append(predictor.get_prediction(Clicks(A), prev_mask=given_mask))
+    assert all(np.array_equal(results[0], other) for other in results[1:])
+    assert not np.array_equal(results[0], predict(small(model), image, A))
+
+
+def test_prev_mask_stands_for_the_prediction_before_the_last_click(painter):
+    mask = np.zeros((64, 64), np.float32)
+    mask[8:24, 30:50] = 1
+    predictor = small(painter, with_flip=False, zoom_in=False)
+    predictor.set_input_image(picture(64, 64))
+    predictor.get_prediction(Clicks(A, B))
+    predictor.get_prediction(Clicks(A, B), prev_mask=mask)
+    assert len(painter.seen) == 3  # only the last click's look is made again
+    assert np.array_equal(painter.seen[-1][0][0, 3].numpy(), mask)
+    mask[:] = 0  # the caller may use the array again
+    predictor.get_prediction(Clicks(A, C))
+    predictor.get_prediction(Clicks(A, C, D))
+    assert len(painter.seen) == 5
+
+
+def test_work_can_start_from_a_mask(model):
+    image, mask = picture(45, 50), np.zeros((45, 50), np.float32)
+    mask[10:30, 5:25] = 1
+    predictor = small(model)
+    predictor.set_input_image(image)
+    first = predictor.get_prediction(Clicks(A), prev_mask=mask)
+    predictor.get_prediction(Clicks(A, B))
+    assert np.array_equal(predictor.get_prediction(Clicks(A)), first)  # undo leads back to it
+
+
+@pytest.mark.parametrize("mask, words", [
+    (np.zeros((45, 51)), "shape"),
+    (np.zeros((1, 45, 50)), "shape"),
+    (torch.zeros(2, 1, 45, 50), "shape"),
+    (np.full((45, 50), 2.0), "probabilities"),
+    (np.full((45, 50), -1.0), "probabilities"),
+    (np.full((45, 50), np.nan), "NaN"),
+])
+def test_other_masks_are_refused(model, mask, words):
+    predictor = small(model)
+    predictor.set_input_image(picture(45, 50))
+    with pytest.raises(ValueError, match=words):
+        predictor.get_prediction(Clicks(A), prev_mask=mask)
+
+
+# ------------------------------------------------------------------------------------------------ frames
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> Frame:
+    """Any frame: a box somewhere, an input size, mirrored or not."""
+    top, left = draw(st.integers(0, 40)), draw(st.integers(0, 40))
+    height, width = draw(st.integers(1, 60)), draw(st.integers(1, 60))
+    return Frame(top, left, height, width, draw(st.integers(1, 80)), draw(st.integers(1, 80)), draw(st.booleans()))
+
+
+@given(frames(), st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=1, max_size=5))
+def test_coordinates_return(frame, points):
+    points = np.array(points)
+    assert np.allclose(frame.to_image(frame.to_input(points)), points, atol=1e-8)
+    assert np.allclose(frame.to_input(frame.to_image(points)), points, atol=1e-8)
+    assert frame.mirror().mirror() == frame
+
+
+@given(frames(), st.floats(0, 1))
+def test_masks_return(frame, level):
+    """A map that is constant in the box comes back whole; a linear one too where no pixel is lost or invented."""
+    image = np.zeros((110, 110), np.float32)
+    box = slice(frame.top, frame.top + frame.height), slice(frame.left, frame.left + frame.width)
+    image[box] = level
+    assert np.allclose(frame.restore(frame.take(image), 110, 110), image, atol=1e-6)
+    exact = frame._replace(out_height=frame.height, out_width=frame.width)
+    image[box] = np.random.default_rng(0).random((frame.height, frame.width))
+    assert np.array_equal(exact.restore(exact.take(image), 110, 110), image)
+
+
+@given(frames())
+def test_enlarged_masks_return_within_rounding(frame):
+    """Whole enlargements keep every pixel's value in the middle of its block."""
+    odd = frame._replace(out_height=3 * frame.height, out_width=3 * frame.width)
+    image = (np.random.default_rng(0).random((110, 110)) < 0.5).astype(np.float32)
+    seen = odd.take(image)
+    centres = odd.to_input([(odd.top, odd.left), (odd.top + odd.height - 1, odd.left + odd.width - 1)])
+    for (y, x), (row, column) in zip(np.rint(centres).astype(int), ((0, 0), (-1, -1)), strict=True):
+        box = image[odd.top : odd.top + odd.height, odd.left : odd.left + odd.width]
+        assert seen[y, x] == box[row, column]
+
+
+@given(frames(), st.integers(0, 59), st.integers(0, 59))
+def test_image_and_points_move_together(frame, dy, dx):
+    """A bright pixel is seen where its coordinates say."""
+    dy, dx = dy % frame.height, dx % frame.width
+    frame = frame._replace(out_height=5 * frame.height, out_width=3 * frame.width)
+    image = np.zeros((110, 110), np.float32)
+    image[frame.top + dy, frame.left + dx] = 1
+    seen = frame.take(image)
+    y, x = frame.to_input([(frame.top + dy, frame.left + dx)])[0]
+    peak = np.argwhere(seen == seen.max()).mean(0)
+    inner = 0 < dy < frame.height - 1 and 0 < dx < frame.width - 1  # else the border repeats it
+    assert seen[round(y), round(x)] == seen.max()
+    if inner:
+        assert np.allclose(peak, (y, x), atol=0.51)
+
+
+@given(frames())
+def test_a_mirrored_frame_shows_the_mirrored_picture(frame):
+    image = np.random.default_rng(0).random((110, 110), dtype=np.float32)
+    assert np.array_equal(frame.mirror().take(image), frame.take(image)[:, ::-1])
+    low = np.random.default_rng(1).random((frame.out_height, frame.out_width), dtype=np.float32)
+    assert np.array_equal(frame.mirror().restore(low[:, ::-1], 110, 110), frame.restore(low, 110, 110))
+
+
+@given(frames(), frames())
+def test_a_map_seen_in_another_frame_is_the_detour_over_the_image(one, other):
+    """A smooth map, compared where both frames look and no border is near."""
+    ramp = np.add.outer(np.arange(110, dtype=np.float32), 2 * np.arange(110, dtype=np.float32)) / 330
+    size = 4 + one.height, 4 + one.width
+    one = one._replace(mirrored=False, out_height=size[0], out_width=size[1])
+    seen = solution._Estimate(one.take(ramp), one).seen_in(other)
+    assert seen.shape == (other.out_height, other.out_width)
+    rows, columns = np.indices(seen.shape)
+    places = other.to_image(np.stack([rows.ravel(), columns.ravel()], 1))
+    # two pixels of the coarser frame away from the box's border, which repeats its last value
+    margin = 1 + np.maximum(1, (other.height / other.out_height, other.width / other.out_width))
+    inner = ((places >= (one.top, one.left) + margin) &
+             (places <= np.array((one.top + one.height, one.left + one.width)) - 1 - margin)).all(1)
+    expected = (places @ (1, 2)) / 330
+    assert np.allclose(seen.ravel()[inner], expected[inner], atol=0.02)
+    far = ((places < np.array((one.top, one.left)) - margin) |
+           (places > np.array((one.top + one.height, one.left + one.width)) + margin)).any(1)
+    assert (seen.ravel()[far] == 0).all()
+
+
+@given(st.integers(1, 20_000), st.integers(1, 20_000), st.integers(16, 600), st.booleans())
+def test_the_network_input_is_bounded(height, width, working, keep_aspect):
+    rows, columns = input_size(height, width, working, keep_aspect)
+    assert rows % 16 == 0 and columns % 16 == 0 and 32 <= min(rows, columns)
+    assert max(rows, columns) <= max(32, 2 * working)
+    # rounding a side to 16 adds 8 pixels at most; sides below 32 are raised to it
+    assert rows * columns <= max((working + 8 + 64 * 8 / working) ** 2 * 1.25, 32 * max(32, 2 * working))
+    if not keep_aspect:
+        assert rows == columns
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (1, 5000), (5000, 1), (480, 854), (2000, 30)])
+def test_the_network_never_sees_more_than_its_working_size(painter, height, width):
+    predictor = Predictor(painter, CPU, working_size=128)
+    predict(predictor, picture(height, width), (0, 0, True), (height - 1, width - 1, True), (height // 2, 0, False))
+    for image, _ in painter.seen:
+        assert max(image.shape[-2:]) <= 256 and image.shape[-1] * image.shape[-2] <= 1.3 * 128**2
+
+
+@pytest.mark.parametrize("shape, size", [
+    ((10, 1000), (40, 20)), ((1000, 10), (20, 40)), ((10, 10), (40, 40)), ((100, 90), (7, 9)), ((1, 1), (3, 5)),
+])
+def test_resizing_averages_a_side_that_shrinks(shape, size):
+    """Every second pixel is bright: an average is grey, a choice of pixels is not."""
+    stripes = (np.indices(shape).sum(0) % 2).astype(np.float32)
+    small_ = solution._resize(stripes, *size)
+    assert small_.shape == size
+    if max(shape) > 90:
+        assert abs(small_ - 0.5).max() < 0.2
+
+
+# ------------------------------------------------------------------------------------------------ zoom-in
+
+
+@given(
+    st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    st.lists(st.tuples(st.integers(0, 299), st.integers(0, 299), st.booleans()), min_size=2, max_size=5),
+    st.tuples(st.integers(0, 299), st.integers(0, 299)),
+)
+@settings(max_examples=60)
+def test_the_zoom_in_box_contains_mask_and_clicks(shape, clicks, pixel):
+    height, width = shape
+    clicks = tuple(solution._Click(y % height, x % width, p) for y, x, p in clicks)
+    mask = np.zeros(shape, np.float32)
+    y, x = pixel[0] % height, pixel[1] % width
+    mask[y : y + 9, x : x + 5] = 1
+    predictor = small(Painter())
+    predictor.set_input_image(np.zeros((*shape, 3), np.uint8))
+    frame = predictor._choose_frame(solution._Estimate(mask, Frame(0, 0, *shape, *shape)), clicks)
+    rows, columns = np.nonzero(mask)
+    points = np.array([(c.y, c.x) for c in clicks] + list(zip(rows, columns, strict=True)))
+    assert (points >= (frame.top, frame.left)).all()
+    assert (points < (frame.top + frame.height, frame.left + frame.width)).all()
+    assert frame.top >= 0 and frame.left >= 0
+    assert frame.top + frame.height <= height and frame.left + frame.width <= width
+    smallest = 0.2 * max(shape)  # on each side of the centre half of it, unless the image ends
+    assert frame.height >= min(height, smallest) / 2 and frame.width >= min(width, smallest) / 2
+
+
+def test_the_box_follows_a_click_outside_it(painter):
+    predictor = small(painter, with_flip=False)
+    predictor.set_input_image(picture(300, 300))
+    near = [(150, 150, True), (155, 160, True), (150, 145, False)]
+    predictor.get_prediction(Clicks(*near))
+    close = predictor._known[max(predictor._known, key=len)].frame
+    assert close.height < 300 and close.width < 300
+    predictor.get_prediction(Clicks(*near, (290, 10, True)))
+    wide = predictor._known[max(predictor._known, key=len)].frame
+    assert wide.top + wide.height > 290 and wide.left <= 10
+    y, x = painter.seen[-1][1][0, painter.seen[-1][1][0, :, 2] == 3][0, :2].tolist()
+    assert np.allclose(wide.to_image([(y, x)])[0], (290, 10), atol=1e-3)
+
+
+def test_the_first_click_and_an_empty_mask_see_the_whole_image(painter):
+    predictor = small(painter)
+    for clicks in ([A], [(10, 10, False), (20, 20, False)]):
+        predict(predictor, picture(100, 150), *clicks)
+        frame = predictor._known[max(predictor._known, key=len)].frame
+        assert (frame.top, frame.left, frame.height, frame.width) == (0, 0, 100, 150)
+
+
+# ------------------------------------------------------------------------------------------------ steps and switches
+
+
+def test_predictions_flip_with_the_input(model):
+    """Up to rounding, because both mirror images are always looked at; without flip they differ."""
+    image = picture(48, 80)
+    there = predict(small(model), image, A, B)
+    back = predict(small(model), image[:, ::-1], *((y, 79 - x, p) for y, x, p in (A, B)))
+    assert np.allclose(there, back[:, ::-1], atol=2e-3)
+    assert there.max() - there.min() > 0.05
+    alone = predict(small(model, with_flip=False), image, A, B)
+    assert not np.allclose(there, alone, atol=5e-3)
+
+
+def test_each_step_can_be_switched_off(painter, model):
+    image = picture(100, 200)
+    clicks = [(50, 60, True), (55, 70, True), (40, 66, False)]
+
+    def shapes(**options) -> set[tuple[int, ...]]:
+        painter.seen.clear()
+        predict(small(painter, **options), image, *clicks)
+        return {tuple(seen.shape) for seen, _ in painter.seen}
+
+    assert all(shape[0] == 2 for shape in shapes()) and all(shape[0] == 1 for shape in shapes(with_flip=False))
+    assert all(shape[2:] == (64, 64) for shape in shapes(keep_aspect=False))
+    assert len(shapes(zoom_in=False)) == 1 and shapes(zoom_in=False).pop()[3] > 64
+    predictor = small(painter, zoom_in=False)
+    predict(predictor, image, *clicks)
+    assert all(estimate.frame.width == 200 for estimate in predictor._known.values())
+    for switch in ("with_flip", "zoom_in", "keep_aspect"):
+        assert is_probability(predict(small(model, **{switch: False}), image, *clicks), 100, 200)
+
+
+def test_the_working_size_is_the_checkpoints_own(painter):
+    assert Predictor(painter, CPU).working_size == WORKING
+    assert Predictor(painter, CPU, working_size=96).working_size == 96
+
+
+def test_the_network_sees_image_mask_and_clicks(painter):
+    image = picture(64, 64)
+    predict(small(painter, zoom_in=False, with_flip=False), image, A, B)
+    (first, _), (second, points) = painter.seen
+    assert np.allclose(first[0, :3].permute(1, 2, 0).numpy() * 255, image, atol=1e-3)
+    assert (first[0, 3] == 0).all()
+    expected = torch.sigmoid(12 * click_disks(torch.tensor([[[10.0, 10, 0], [-1, -1, -1]]]), 64, 64, 6.0)[0, 0] - 6)
+    assert torch.allclose(second[0, 3], expected, atol=1e-6)
+    assert points[0].tolist() == [[10, 10, 0], [-1, -1, -1], [30, 35, 1], [-1, -1, -1]]
+
+
+# ------------------------------------------------------------------------------------------------ the protocol
+
+
+def scene(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """A rendered scene's image (H, W, 3) RGB and mask (H, W) of 0 and 1."""
+    image = cv2.imread(str(SCENES / "imgs" / f"{name}.jpg"))[..., ::-1]
+    return image, (cv2.imread(str(SCENES / "masks" / f"{name}.png")).max(2) > 0).astype(np.int32)
+
+
+def played_by_run(predictor: Predictor, image: np.ndarray, truth: np.ndarray, count: int) -> tuple[list, list, list]:
+    """Masks, clicks and IoUs by run.py's protocol, with the Clicker of utils."""
+    from run import mask_iou
+
+    predictor.set_input_image(image)
+    clicker, mask = Clicker(gt_mask=truth), np.zeros_like(truth)
+    masks, ious = [], []
+    for _ in range(count):
+        clicker.make_next_click(mask)
+        mask = predictor.get_prediction(clicker) > predictor.model.pred_thr
+        masks.append(mask)
+        ious.append(mask_iou(mask, truth))
+    return masks, [(*c.coords, c.is_positive) for c in clicker.get_clicks()], ious
+
+
+@pytest.mark.parametrize("name", ["cone", "wheel", "key"])
+def test_simulate_is_the_protocol_of_run(painter, model, name):
+    image, truth = scene(name)
+    for network in (painter, model):
+        masks, clicks, ious = played_by_run(small(network), image, truth, count=4)
+        played = small(network).simulate(image, truth, clicks=4)
+        assert played.clicks == clicks and played.ious == ious
+        assert all(np.array_equal(a, b) for a, b in zip(played.masks, masks, strict=True))
+        assert all(np.array_equal(p > 0.5, m) for p, m in zip(played.probabilities, masks, strict=True))
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=12)
+def test_simulate_clicks_as_the_clicker_does_on_ragged_masks(seed):
+    rng = np.random.default_rng(seed)
+    truth = (cv2.GaussianBlur(rng.random((40, 50)), (0, 0), rng.uniform(0.5, 4)) > 0.5).astype(np.int32)
+    painter = Painter()
+    masks, clicks, ious = played_by_run(small(painter), picture(40, 50), truth, count=4)
+    played = small(painter).simulate(picture(40, 50), truth, clicks=4)
+    assert played.clicks == clicks and played.ious == ious
+
+
+def test_simulate_with_no_error_left():
+    """A network that is right at once: then come negative clicks at (0, 0), even on the object."""
+
+    class Right(Painter):
+        def forward(self, image, points):
+            return {"instances": torch.full((len(image), 1, *image.shape[-2:]), 9.0)}
+
+    played = small(Right()).simulate(picture(30, 40), np.ones((30, 40), bool), clicks=3)
+    assert played.clicks[1:] == [(0, 0, False), (0, 0, False)] and played.ious == [1.0, 1.0, 1.0]
+
+
+def test_simulate_of_an_empty_truth(painter):
+    played = small(painter).simulate(picture(30, 40), np.zeros((30, 40), np.uint8), clicks=2)
+    assert played.clicks == [(0, 0, False)] * 2 and played.ious == [1.0, 1.0]
+
+
+def test_simulate_refuses_a_mask_of_another_size(painter):
+    with pytest.raises(ValueError, match=r"\(30, 41\).*\(30, 40\)"):
+        small(painter).simulate(picture(30, 40), np.zeros((30, 41)))
