@@ -5,7 +5,6 @@ import os
 import pickle
 import random
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pycocotools.mask as coder
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +25,6 @@ from utils.prepare.files import PrepareError
 from utils.prepare.jsonstream import members, read_member
 from utils.prepare.regions import Region, draw_layers, join, nest
 
-coder = pytest.importorskip("pycocotools.mask", reason="polygons and run lengths are decoded by pycocotools")
 # pycocotools 2.0.11 meets numpy 2.4 with a warning of its own
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -413,26 +412,30 @@ def many(tmp_path: Path, count: int) -> list[str]:
 
 def test_a_killed_conversion_goes_on(tmp_path):
     """kill -9 in the middle: what was journalled is not done again, and the whole is as if it had never been killed."""
-    count = 400
-    call, out = many(tmp_path, count), tmp_path / "out"
+    call, out = many(tmp_path, 12), tmp_path / "out"
+    pipes = [tmp_path / "many" / f"{i:012d}.jpg" for i in (6, 7)]
+    for path in pipes:  # reading a pipe that nobody writes to never ends, so both processes are busy when they are killed
+        path.unlink()
+        os.mkfifo(path)
+    command = [sys.executable, "-m", "utils.prepare", *call, "--out", str(out), "--jobs", "2"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     journal = out / "train/objects.jsonl"
-    process = subprocess.Popen([sys.executable, "-m", "utils.prepare", *call, "--out", str(out)], cwd=ROOT,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < 5):
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    done = journal.read_bytes().count(b"\n") - 1
-    assert 0 < done < count and not (out / "train/hannotation.pickle").exists()
-    kept = {path: path.stat().st_mtime_ns for path in (out / "train/images").glob("*.jpg")}
-    first_line = json.loads(journal.read_text().splitlines()[1])["id"]
+    while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < 6):
+        time.sleep(0.01)
+    process.kill()
+    process.communicate(timeout=60)  # returns when nobody holds the pipe any more: its processes end with it
+    assert not (out / "train/hannotation.pickle").exists()
+    written = {path: path.stat().st_mtime_ns for path in (out / "train/images").iterdir()}
+    assert len(written) == 5
+    for i, path in enumerate(pipes, 6):
+        path.unlink()
+        path.write_bytes(photo(i))
     assert main([*call, "--out", str(out)]) == 0
-    first = out / "train/images" / f"{first_line}.jpg"
-    assert first.stat().st_mtime_ns == kept[first]
+    assert {path: path.stat().st_mtime_ns for path in written} == written
     assert main([*call, "--out", str(tmp_path / "whole")]) == 0
-    for name in ("train/hannotation.pickle", "train/objects.jsonl"):
-        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert len(read_back(out)) == count
+    both = (folder / "train/objects.jsonl" for folder in (out, tmp_path / "whole"))
+    journals = [sorted(path.read_text().splitlines()) for path in both]
+    assert journals[0] == journals[1] and len(read_back(out)) == 12
 
 
 def test_a_torn_line_of_the_journal_is_done_again(tmp_path):

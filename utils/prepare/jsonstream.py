@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 from utils.prepare.files import PrepareError
 
 CHUNK = 1 << 20  # bytes read at a time
+DECODER = json.JSONDecoder()
 BLANKS = " \t\r\n"
 ENDS = frozenset(BLANKS + ",:]}")  # what may follow a value
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -107,7 +108,7 @@ class _Scanner:
         self._next()
         while True:
             try:
-                value, end = json.JSONDecoder().raw_decode(self.text, self.at)
+                value, end = DECODER.raw_decode(self.text, self.at)
             except ValueError:
                 if self.ended:
                     raise

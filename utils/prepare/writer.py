@@ -9,10 +9,14 @@ from __future__ import annotations
 import errno
 import json
 import multiprocessing
+import os
 import pickle
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -195,6 +199,25 @@ def _write_annotations(split: Path, done: dict[str, dict[str, Any]], outcome: Ou
     write_whole(split / ANNOTATIONS, pickle.dumps(annotations, protocol=4))
 
 
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Processes begun in here ignore Ctrl-C, which a terminal sends to all: their parent stops them in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent is killed; it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
 def each_done(work: Callable[[Any], Any], tasks: Iterable[Any], jobs: int) -> Iterator[Any]:
     """Results of `work` on every task, in the order in which they are done; memory holds a few tasks at a time.
 
@@ -206,9 +229,10 @@ def each_done(work: Callable[[Any], Any], tasks: Iterable[Any], jobs: int) -> It
         return
     tasks = iter(tasks)
     # spawned, because a forked child of a process with threads may wait for ever on a lock of one of them
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
         try:
-            running = {pool.submit(work, task) for task in islice(tasks, QUEUED_PER_PROCESS * jobs)}
+            with _interrupts_ignored():
+                running = {pool.submit(work, task) for task in islice(tasks, QUEUED_PER_PROCESS * jobs)}
             while running:
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
                 running |= {pool.submit(work, task) for task in islice(tasks, len(finished))}
