@@ -414,7 +414,7 @@ def test_a_killed_conversion_goes_on(tmp_path):
     """kill -9 in the middle: what was journalled is not done again, and the whole is as if it had never been killed."""
     call, out = many(tmp_path, 12), tmp_path / "out"
     pipes = [tmp_path / "many" / f"{i:012d}.jpg" for i in (6, 7)]
-    for path in pipes:  # reading a pipe that nobody writes to never ends, so both processes are busy when they are killed
+    for path in pipes:  # reading a pipe that nobody writes to never ends: both processes are killed at work
         path.unlink()
         os.mkfifo(path)
     command = [sys.executable, "-m", "utils.prepare", *call, "--out", str(out), "--jobs", "2"]
