@@ -86,7 +86,7 @@ def curves_chart(title: str, curves: Sequence[Curve], y: Axis) -> str:
 def scatter_chart(title: str, groups: dict[str, Sequence[Point]], x: Axis, y: Axis) -> str:
     """A mark for each point (x, y), a colour and shape for each group."""
     body = [_mark(point, i, x, y, opacity=0.55) for i, points in enumerate(groups.values()) for point in points]
-    return _chart(title, x, y, body) + _legend(list(groups))
+    return _chart(title, x, y, body) + _legend(list(groups), with_lines=False)
 
 
 def _chart(title: str, x: Axis, y: Axis, body: Sequence[str]) -> str:
@@ -110,12 +110,13 @@ def _chart(title: str, x: Axis, y: Axis, body: Sequence[str]) -> str:
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{name}">\n{content}\n</svg>'
 
 
-def _legend(names: Sequence[str]) -> str:
-    """The curves' names beside a piece of their lines; their marks in the middle."""
+def _legend(names: Sequence[str], with_lines: bool = True) -> str:
+    """The names beside their marks and, for curves, a piece of their lines."""
     items = []
     for i, name in enumerate(names):
-        line = f'<line x1="0" x2="30" y1="6" y2="6" {_stroke(i)}/>{_shape(15, 6, i)}'
-        items.append(f'<li><svg viewBox="0 0 30 12" aria-hidden="true">{line}</svg>{html.escape(name)}</li>')
+        line = f'<line x1="0" x2="30" y1="6" y2="6" {_stroke(i)}/>' if with_lines else ""
+        mark = f'<svg viewBox="0 0 30 12" aria-hidden="true">{line}{_shape(15, 6, i)}</svg>'
+        items.append(f"<li>{mark}{html.escape(name)}</li>")
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 

@@ -211,15 +211,24 @@ def _differences(
     tables = [tables_above]
     for data in dict.fromkeys(pair.data for pair in pairs):
         there = [pair for pair in pairs if pair.data == data]
-        columns = {f"{pair.minuend} − {pair.subtrahend}": pair.figures for pair in there}
-        rows = [Row(f"IoU@{k}, points", f"IoU@{k}", _signed_percent) for k in _table_clicks(protocol) if k]
-        rows += [Row(f"BIoU@{k}, points", f"BIoU@{k}", _signed_percent) for k in (3,) if k <= protocol.clicks]
+        columns = {_pair_name(pair): pair.figures for pair in there}
+        rows = [Row(f"IoU@{k}", f"IoU@{k}", _signed_percent) for k in _table_clicks(protocol) if k]
+        rows += [Row(f"BIoU@{k}", f"BIoU@{k}", _signed_percent) for k in _table_clicks(protocol) if k]
         for cap in caps(protocol.clicks):
             rows += [Row(f"NoC{cap}@{percent(t)}", f"NoC{cap}@{percent(t)}", _signed) for t in TARGETS]
         counts = ", ".join(str(n) for n in dict.fromkeys(pair.tasks for pair in there))
-        tables.append(_table(f"{data}, {counts} tasks", columns, rows, is_difference=True))
+        caption = f"{data}, {counts} tasks: differences, IoU in points"
+        tables.append(_table(caption, columns, rows, is_difference=True))
     body = f'<div class="tables wide">{"".join(tables)}</div>'
     return f"<section><h2>{heading}</h2>\n<p>{html.escape(explanation)}</p>\n{body}</section>"
+
+
+def _pair_name(pair: Pair) -> str:
+    """What is subtracted from what; the model or robot that both have in common is said once."""
+    (model, robot), (other, other_robot) = (name.rsplit(", ", 1) for name in (pair.minuend, pair.subtrahend))
+    if robot == other_robot:
+        return f"{model} − {other}, {robot}"
+    return f"{model}, {robot} − {other_robot}"
 
 
 def _pictures_section(run: Run, out: Path) -> str:

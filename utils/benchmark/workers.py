@@ -6,6 +6,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -41,16 +42,14 @@ def play_all(jobs: Sequence[Job], out: Path, processes: int = 1, threads: int = 
             ready = wait([worker.connection for worker in workers])
             for worker in [w for w in workers if w.connection in ready]:
                 yield from worker.receive()
+                if worker.is_dead and worker.group:
+                    groups.appendleft(worker.group)
+                elif not worker.is_dead and not worker.group and groups:
+                    worker.give(groups.popleft())
+                elif not worker.is_dead and not worker.group:
+                    worker.end()
                 if worker.is_dead:
                     workers.remove(worker)
-                    if worker.group:
-                        groups.appendleft(worker.group)
-                elif not worker.group:
-                    if groups:
-                        worker.give(groups.popleft())
-                    else:
-                        worker.end()
-                        workers.remove(worker)
     finally:
         for worker in workers:
             worker.process.kill()
@@ -103,6 +102,7 @@ class _Worker:
 
     def end(self) -> None:
         """Lets the process end, and ends it if it does not."""
+        self.is_dead = True
         self.connection.close()
         self.process.join(SECONDS_TO_END)
         if self.process.is_alive():
@@ -144,19 +144,13 @@ def _limit_threads(threads: int) -> None:
         sys.modules["torch"].set_grad_enabled(False)
 
 
-class _environment:
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
     """Variables that hold while a process is started."""
-
-    def __init__(self, **variables: str) -> None:
-        self._new = variables
-
-    def __enter__(self) -> None:
-        self._old = {name: os.environ.get(name) for name in self._new}
-        os.environ.update(self._new)
-
-    def __exit__(self, *error: object) -> None:
-        for name, value in self._old.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
