@@ -21,6 +21,7 @@ import torch
 
 import solution
 from solution import ClickSamples, ISModel, Predictor, Recipe, Run, click_rounds, find_photos
+from utils.benchmark import speed
 from utils.clicker import Clicker
 
 HERE = Path(__file__).resolve().parent.parent
@@ -130,6 +131,16 @@ def step_parts(run: Run, batch: dict[str, Any], repeats: int) -> dict[str, float
     }
 
 
+def bench_harness(checkpoint: str) -> None:
+    """What utils.benchmark adds to a click, and how it scales with processes, on the rendered scenes."""
+    measured = speed.measure(str(PICTURE), model=checkpoint)
+    added = speed.harness_milliseconds(SIZE[1], SIZE[0])
+    print(f"\nBenchmark room\n  {'harness a click, at 854x480':<34}{added:>10.1f} ms")
+    for name, value in measured.items():
+        shown = f"{value:.3f}" if isinstance(value, float) else str(value)
+        print(f"  {name.replace('_', ' '):<34}{shown:>10}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints all tables; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m utils.bench", description=__doc__.splitlines()[0])
@@ -137,6 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, help="COCO_LVIS, for the training part; left out without it")
     parser.add_argument("--sides", type=int, nargs="+", default=[160, 256], help="input sides to time training at")
     parser.add_argument("--repeats", type=int, default=7, help="of each measurement; the median counts")
+    parser.add_argument("--quick", action="store_true", help="clicks and training only, not the benchmark room")
     given = parser.parse_args(arguments)
     model = ISModel()
     try:
@@ -145,6 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bench_clicks(model.eval(), given.repeats)
         for side in given.sides if given.folder else ():
             bench_training(given.folder, side, given.repeats)
+        if not given.quick:
+            bench_harness(given.checkpoint)
     except (solution.CheckpointError, OSError, ValueError) as error:
         print(f"utils.bench: {error}", file=sys.stderr)
         return 1
