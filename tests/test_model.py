@@ -1,6 +1,7 @@
 """The network: the same questions to every backbone, and the click encoding against a plain reference."""
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -79,6 +80,19 @@ def test_bare_state_dict_is_recognised(model, small, tmp_path):
     assert again.config == small.config
     assert not any(module.training for module in again.modules())  # the mode is kept
     assert torch.equal(look(again, 32, 32), look(small, 32, 32))
+
+
+def test_the_folded_copy_is_the_same_function(model):
+    original = copy.deepcopy(model)
+    for norm in (m for m in original.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        for values in (norm.running_mean, norm.weight.data, norm.bias.data):
+            values.uniform_(0.5, 1.0)
+        norm.running_var.uniform_(0.5, 2.0)
+    folded = original.folded()
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
+    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in original.modules())
+    expected = look(original, 48, 64)
+    assert torch.allclose(look(folded, 48, 64), expected, atol=1e-4 * float(expected.abs().max()))
 
 
 def test_output_strides(model):
