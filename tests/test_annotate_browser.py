@@ -416,7 +416,7 @@ def test_proposals_are_accepted_and_corrected(browser, serve, tmp_path):
     cv2.imwrite(str(tmp_path / "masks" / "a.png"), labels)
     server = serve()
     person = Person(browser, server)
-    person.page.get_by_role("button", name="2", exact=True).click()
+    person.page.get_by_label("Take proposal 2").click()
     person.click(10, 70)
     person.press("Space", "t")
     person.settle()

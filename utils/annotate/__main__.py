@@ -14,7 +14,7 @@ from typing import Any
 from .editor import Editor
 from .engine import CheckpointModel, Engine
 from .errors import AnnotationError
-from .export import FORMATS, export
+from .export import FORMATS, counted, export
 from .load_test import add_arguments as add_load_test_arguments
 from .load_test import main as run_load_test
 from .project import Project
@@ -62,7 +62,7 @@ def _export(arguments: Sequence[str]) -> None:
     to = options.to or options.folder / "export" / options.format
     project = Project(options.folder)
     count = export(project, to, options.format, options.only_done, options.polygons, _show_progress)
-    print(f"{count} pictures written to {to}")
+    print(f"{counted(count)} written to {to}")
 
 
 def _show_progress(done: int, total: int) -> None:
@@ -111,7 +111,7 @@ def _editor(options: argparse.Namespace) -> Editor:
         raise AnnotationError(f"There are no pictures in {options.images} (JPEG, PNG, BMP, WebP or TIFF).")
     project.lock()
     project.save()
-    print(f"{len(project.pictures)} pictures of {images}, saved to {out.resolve()}", flush=True)
+    print(f"{counted(len(project.pictures))} of {images}, saved to {out.resolve()}", flush=True)
     return Editor(project, Engine(lambda progress: CheckpointModel(options.checkpoint, progress)),
                   Proposals(options.masks))
 

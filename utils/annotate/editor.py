@@ -21,7 +21,7 @@ from .project import Project
 from .proposals import Proposals
 from .session import Session
 
-IMAGE_CACHE_BYTES = 160 * 2**20
+IMAGE_CACHE_BYTES = 80 * 2**20
 OUTLINE_CACHE_BYTES = 32 * 2**20
 KEPT_SESSIONS = 8
 PROBABILITY_SIDE = 1024  # the page's probability map has sides of at most so many pixels

@@ -110,6 +110,11 @@ def export(
     return len(pictures)
 
 
+def counted(pictures: int) -> str:
+    """A number of pictures in words."""
+    return f"{pictures} picture" + ("" if pictures == 1 else "s")
+
+
 def _labels(project: Project, pictures: Sequence[Annotated]) -> dict[str, int]:
     """Classes by name, numbered from 1: the project's in its order, then others that objects have."""
     names = [label.name for label in project.labels]

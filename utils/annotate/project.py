@@ -24,7 +24,7 @@ FORMAT = "click annotation project 1"
 DEFAULT_LABEL = "object"
 # Bright and well apart, also for colour-blind eyes (after Okabe and Ito 2008 and Tol's bright scheme)
 COLOURS = ("#56b4e9", "#e69f00", "#cc79a7", "#f0e442", "#00d098", "#ff7a59", "#b39ddb", "#9be564", "#4dd0e1", "#f48fb1")
-MASK_CACHE_BYTES = 192 * 2**20
+MASK_CACHE_BYTES = 128 * 2**20
 MAX_LABEL_LENGTH = 60
 
 

@@ -201,7 +201,7 @@ class _Service:
         try:
             # A project of its own: reading for the export must not push the masks in work out of their cache.
             count = export.export(type(self.project)(self.project.out), to, kind, progress=progress)
-            self._job = {"state": "done", "text": f"{count} pictures written to {to.resolve()}", "format": kind}
+            self._job = {"state": "done", "text": f"{export.counted(count)} written to {to.resolve()}", "format": kind}
         except AnnotationError as error:
             self._job = {"state": "failed", "text": str(error), "format": kind}
         except Exception as error:  # a thread's error would be seen by nobody

@@ -145,8 +145,9 @@ function objectRow({ id, label, count, area, colour }, labels, isSelected, actio
 export function showProposals(numbers, { take, hover }) {
   $("proposal-section").hidden = numbers.length === 0;
   $("proposal-count").textContent = numbers.length;
-  $("proposals").replaceChildren(...numbers.map((number) => {
-    const button = make("button", { textContent: number, title: "Take this proposal and correct it" });
+  $("proposals").replaceChildren(...numbers.map((number, i) => {
+    const button = make("button", { textContent: i + 1, title: "Take this proposal and correct it",
+      "aria-label": `Take proposal ${i + 1}` });
     button.onclick = () => take(number);
     button.onpointerenter = () => hover(number);
     button.onpointerleave = () => hover(null);

@@ -5,6 +5,7 @@ import { $, dot, make, plural, say } from "./dom.js";
 import { cut, heat, readGrey } from "./heat.js";
 import { listen, showHelp } from "./keys.js";
 import { PictureList, showClicks, showLabels, showObjects, showProposals } from "./lists.js";
+import { Outline } from "./outline.js";
 import { Hand } from "./pointer.js";
 import { View } from "./view.js";
 
@@ -26,6 +27,8 @@ const HINTS = {
   select: "Click on a finished object to select it · O: edit it again · Delete: delete it",
   pan: "Drag to move the picture · wheel: zoom · V: back to clicks",
 };
+
+const TOUCH_HINT = "Tap: on the object · long press: off it · two fingers: zoom and move";
 
 const app = {
   pictures: [], labels: [], current: null, state: null, label: null, tool: "click", settings: {}, model: null,
@@ -245,8 +248,8 @@ function receive(state) {
   show();
 }
 
-function keepOutline(name, { path, box, area }) {
-  if (!app.outlines.get(name)) app.outlines.set(name, { shape: new Path2D(path), box, area });
+function keepOutline(name, described) {
+  if (!app.outlines.get(name)) app.outlines.set(name, new Outline(described));
 }
 
 async function fetchOutline(name, address) {
@@ -346,7 +349,7 @@ function scene({ objects, active, proposals }, mode) {
   }
   const layer = activeLayer(active, mode);
   if (active?.mask) {
-    add(active.mask, { colour: colourOf(active.label), fill: layer ? 0 : fill, line: 2.4 });
+    add(active.mask, { colour: colourOf(active.label), edge: "#ffffff", fill: layer ? 0 : fill, line: 2.2 });
   }
   const clicks = (expected()?.clicks ?? []).map((each, i) => ({ ...each, isHovered: i === app.hovered.click }));
   return { shapes, layer, clicks };
@@ -405,7 +408,8 @@ function showTop() {
   for (const button of document.querySelectorAll("[data-tool]")) {
     button.setAttribute("aria-pressed", String(button.dataset.tool === app.tool));
   }
-  setText("hint", HINTS[app.tool]);
+  const isTouch = app.tool === "click" && matchMedia("(pointer: coarse)").matches;
+  setText("hint", isTouch ? TOUCH_HINT : HINTS[app.tool]);
 }
 
 function showWork() {
@@ -418,7 +422,7 @@ function showWork() {
   setText("work-facts", clicks.length || area ? `${plural(clicks.length, "click")} · ${
     area ? `${area.toLocaleString("en")} px` : "no pixels yet"}` : "Click on an object to begin.");
   showClicks(clicks, { remove: removeClick, hover: (i) => { app.hovered = { ...app.hovered, click: i }; showPicture(); } });
-  $("finish").disabled = !isWorking();
+  $("finish").disabled = $("finish-here").disabled = !isWorking();
   $("clear").disabled = !isWorking();
   showLabels(app.labels, label, chooseLabel);
   showProposals(app.state?.proposals ?? [], { take: takeProposal, hover: hoverProposal });
@@ -726,7 +730,7 @@ const list = new PictureList(open);
 
 function wireButtons() {
   const actions = {
-    previous: "previous", next: "next", undo: "undo", redo: "redo", "help-button": "help", finish: "finish",
+    previous: "previous", next: "next", undo: "undo", redo: "redo", "help-button": "help", finish: "finish", "finish-here": "finish",
     clear: "clear", "zoom-in": "zoomIn", "zoom-out": "zoomOut", "zoom-fit": "fit", "accept-all": "acceptAll",
     "region-cut": "cutRegion",
   };
@@ -742,6 +746,7 @@ function wireButtons() {
   $("search").oninput = () => list.show(app.pictures, $("search").value, app.current);
   $("search").onkeydown = (event) => {
     if (event.key === "Enter" && list.shown[0]) { open(list.shown[0].id); $("search").blur(); }
+    if (event.key === "Escape" && $("search").value) { $("search").value = ""; $("search").oninput(); }
   };
 }
 

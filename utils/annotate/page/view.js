@@ -132,7 +132,7 @@ export class View {
 
   /**
    * The masks.
-   * scene: {shapes: [{outline, colour, fill, line, dashed}], layer: {bitmap, alpha} or null, clicks, clickSize}
+   * scene: {shapes: [{outline, colour, edge, fill, line, dashed}], layer: {bitmap, alpha} or null, clicks, clickSize}
    */
   paintScene(context, { shapes, layer, clicks, clickSize }) {
     if (layer) {
@@ -146,12 +146,13 @@ export class View {
     for (const click of clicks) drawClick(context, this.toStage([click.y + 0.5, click.x + 0.5]), click, clickSize);
   }
 
-  paintShape(context, { outline, colour, fill, line, dashed }) {
+  paintShape(context, { outline, colour, edge = colour, fill, line, dashed }) {
     if (!outline.box || !this.isVisible(outline.box)) return;
+    const shape = outline.shapeAt(this.scale * this.ratio);
     if (fill > 0) {
       context.globalAlpha = fill;
       context.fillStyle = colour;
-      context.fill(outline.shape, "evenodd");
+      context.fill(shape, "evenodd");
       context.globalAlpha = 1;
     }
     if (line > 0) {
@@ -159,10 +160,10 @@ export class View {
       context.setLineDash(dashed ? [7 / this.scale, 5 / this.scale] : []);
       context.strokeStyle = "#000b"; // a dark rim keeps the line readable on bright ground
       context.lineWidth = (line + 1.6) / this.scale;
-      context.stroke(outline.shape);
-      context.strokeStyle = colour;
+      context.stroke(shape);
+      context.strokeStyle = edge;
       context.lineWidth = line / this.scale;
-      context.stroke(outline.shape);
+      context.stroke(shape);
       context.setLineDash([]);
     }
   }
