@@ -1,0 +1,763 @@
+"""Training: the stream of samples, rehearsed clicks, losses, and runs that stop, go on, fail and end as they should."""
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import pickle
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import albumentations
+import cv2
+import numpy as np
+import pytest
+import torch
+import torchvision
+from conftest import ANNOTATION, COCO_IDS, write_photo
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import solution
+from solution import ClickSamples, Group, ISModel, NetworkConfig, Predictor, Recipe, Run, TrainingError, find_photos
+
+CPU = torch.device("cpu")
+PROJECT = Path(solution.__file__).resolve().parent
+SCENES = Path(__file__).with_name("00_sample_input")
+VAL_IDS = ("000000000101", "000000000102")
+TINY = Recipe(samples=24, batch_size=4, stages=((0.0, 32),), min_area=500, working_size=32, rounds=(0.6, 0.4))
+
+
+@pytest.fixture
+def folder(coco_lvis: Path) -> Path:
+    """The small COCO_LVIS folder, with a split to validate on."""
+    split = coco_lvis / "val"
+    for part in ("images", "masks"):
+        (split / part).mkdir(parents=True)
+    for image_id in VAL_IDS:
+        write_photo(split, image_id)
+    (split / "hannotation.pickle").write_bytes(pickle.dumps({image_id: ANNOTATION for image_id in VAL_IDS}))
+    return coco_lvis
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums in one order, so that runs can be compared bit by bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def train(folder: Path, out: Path, recipe: Recipe = TINY, **changes: Any) -> Path:
+    """A short training from random weights, in this process alone."""
+    options = {"data": "all", "pretrained": False, "device": "cpu", "workers": 0, "validation_objects": 1, **changes}
+    return solution.train_segmentation(folder, out, recipe, **options)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two nested containers hold the same, tensors bit by bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+def learnt(out: Path) -> dict[str, Any]:
+    """What a run has learnt, of its state on disk."""
+    state = torch.load(out / "state.pth", weights_only=True)
+    return {name: state[name] for name in ("model", "averaged", "optimizer", "batch")}
+
+
+@pytest.fixture(scope="module")
+def memory() -> dict[str, Any]:
+    """What tests of this file need not work out twice."""
+    return {}
+
+
+@pytest.fixture
+def uninterrupted(folder: Path, tmp_path: Path, memory: dict[str, Any], one_thread: None) -> dict[str, Any]:
+    """What the tiny recipe learns from the small folder when nothing interrupts it."""
+    if not memory:
+        train(folder, tmp_path / "whole")
+        memory.update(learnt(tmp_path / "whole"))
+    return memory
+
+
+# ------------------------------------------------------------------------------------------------ samples
+
+
+def test_a_sample_depends_on_its_seed_and_number_only(folder):
+    recipe = dataclasses.replace(TINY, paste=0.5)
+    photos = find_photos(folder)
+    forwards = [ClickSamples(photos, recipe)[i] for i in range(12)]
+    again = ClickSamples(photos, recipe)
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002 (a library might draw from it)
+    for i in (7, 3, 11, 3, 0):
+        assert same(again[i], forwards[i])
+    other = ClickSamples(photos, dataclasses.replace(recipe, seed=1))
+    assert sum(same(other[i], forwards[i]) for i in range(12)) == 0
+    assert len({sample["images"].numpy().tobytes() for sample in forwards}) == 12
+
+
+def test_loader_workers_make_the_same_samples(folder):
+    data = ClickSamples(find_photos(folder), TINY)
+    batches = solution.sample_batches(TINY, 0, Group())
+    loader = torch.utils.data.DataLoader(data, batch_sampler=batches, num_workers=2,
+                                         worker_init_fn=solution._quiet_worker)
+    for batch, numbers in zip(loader, batches, strict=True):
+        assert torch.equal(batch["images"], torch.stack([data[i]["images"] for i in numbers]))
+
+
+def test_samples_are_what_their_docstring_says(folder):
+    recipe = dataclasses.replace(TINY, more_points=1.0, paste=0.5)
+    for sample in (ClickSamples(find_photos(folder), recipe)[i] for i in range(40)):
+        height, width = solution.batch_shape(recipe, 0)
+        truth, points = sample["instances"], sample["points"]
+        assert sample["images"].shape[0] == 3 and sample["images"].shape[1:] == truth.shape[1:]
+        assert sample["images"].dtype == truth.dtype == torch.uint8 and set(truth.unique().tolist()) <= {0, 1}
+        assert sample["id"] in COCO_IDS and sample["problems"] == "" and height > 0 < width
+        for kind, rows in ((1, points[: len(points) // 2]), (0, points[len(points) // 2 :])):
+            for y, x, index in rows.int().tolist():
+                assert index in (-1, 0, 100) and (index == -1 or truth[0, y, x] == kind)
+        assert points[0, 2] >= 0  # there is always a first click
+
+
+def test_processes_share_every_batch():
+    recipe = dataclasses.replace(TINY, samples=26)
+    alone = solution.sample_batches(recipe, 1, Group())
+    shares = [solution.sample_batches(recipe, 1, Group(rank, 2)) for rank in (0, 1)]
+    assert [a + b for a, b in zip(*shares, strict=True)] == alone
+    assert alone[0] == [4, 5, 6, 7] and alone[-1] == [20, 21, 22, 23]  # no batch is begun that can't be filled
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_processes_that_cannot_share_are_refused(size):
+    with pytest.raises(TrainingError, match="can't share batches of 4"):
+        Run(TINY, ISModel(), Group(0, size))
+
+
+def test_stuff_and_parts_are_asked_for_as_often_as_said(folder):
+    photo = find_photos(folder)[0]
+    sample = photo.dataset.get_sample(0)
+    areas = {"root": (2500, 2000), "part": (400,), "stuff": (26 * 128,)}
+
+    def kinds(**changes: float) -> set[str]:
+        recipe = dataclasses.replace(TINY, **{"stuff": 0.0, "part": 0.0, "merge": 0.0, **changes})
+        rng = np.random.default_rng(0)
+        found = {int(solution.choose_object(rng, sample, photo.instances, 100, recipe).sum()) for _ in range(30)}
+        return {kind for kind, sizes in areas.items() if found & set(sizes)}
+
+    assert kinds() == {"root"} and kinds(stuff=1.0) == {"stuff"} and kinds(part=1.0) == {"root", "part"}
+    recipe = dataclasses.replace(TINY, stuff=0.0, part=0.0)
+    assert solution.choose_object(np.random.default_rng(0), sample, photo.instances, 10**6, recipe) is None
+
+
+def test_a_pasted_object_hides_what_lies_below():
+    image, other = np.zeros((20, 20, 3), np.uint8), np.full((20, 20, 3), 200, np.uint8)
+    mask, over = np.zeros((20, 20), bool), np.zeros((20, 20), bool)
+    mask[2:18, 2:18], over[10:14, 10:14] = True, True
+    answers = set()
+    for seed in range(20):
+        scene = solution._paste(np.random.default_rng(seed), solution.Scene(image, mask), solution.Scene(other, over))
+        assert np.array_equal(scene.image[..., 0] == 200, over)
+        answers.add(scene.mask.tobytes())
+    assert answers == {over.tobytes(), (mask & ~over).tobytes()}
+
+
+def test_brightness_keeps_the_order_of_dark_pixels():
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    recipe = dataclasses.replace(TINY, light=1.0, tint=0.0, grey=0.0, blur=0.0, jpeg=0.0)
+    for seed in range(20):
+        changed = solution.change_colours(np.random.default_rng(seed), ramp, recipe)
+        assert (np.diff(changed[0, :, 0].astype(int)) >= 0).all()
+
+
+# ------------------------------------------------------------------------------------------------ augmentators
+
+
+def test_albumentations_compose_is_taken(folder):
+    photos = find_photos(folder)
+    compose = albumentations.Compose([albumentations.HorizontalFlip(p=0.5), albumentations.RandomCrop(24, 24),
+                                      albumentations.CoarseDropout(p=0.5)])
+    data = ClickSamples(photos, TINY, compose)
+    first = [data[i] for i in range(6)]
+    assert all(s["images"].shape[1:] == ClickSamples(photos, TINY)[i]["images"].shape[1:] for i, s in enumerate(first))
+    assert all(same(data[i], first[i]) for i in (4, 1, 3))  # its draws too depend on the sample's number only
+
+
+def test_an_augmentator_that_loses_the_object_is_not_applied(folder):
+    def lose(image: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
+        return {"image": 255 - image, "mask": np.zeros_like(mask)}
+
+    photos = find_photos(folder)
+    assert all(same(ClickSamples(photos, TINY, lose)[i], ClickSamples(photos, TINY)[i]) for i in range(4))
+
+
+def test_an_augmentator_that_gives_no_picture_is_refused(folder):
+    data = ClickSamples(find_photos(folder), TINY, albumentations.Compose([albumentations.Normalize()]))
+    with pytest.raises(TrainingError, match="no Normalize"):
+        data[0]
+
+
+# ------------------------------------------------------------------------------------------------ clicks
+
+
+def blob(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A ragged region (height, width) bool; sometimes empty or full."""
+    noise = cv2.GaussianBlur(rng.random((height, width)), (0, 0), rng.uniform(0.4, 4))
+    return noise > rng.choice([0.0, 0.45, 0.5, 0.55, 1.0])
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 10**6))
+@settings(max_examples=60)
+def test_distances_on_a_gpu_are_opencvs(height, width, seed):
+    rng = np.random.default_rng(seed)
+    regions = np.stack([blob(rng, height, width) for _ in range(3)])
+    brute = solution.brute_edge_distances(torch.from_numpy(regions))
+    opencv = solution.batch_edge_distances(torch.from_numpy(regions))
+    assert brute.dtype == opencv.dtype == torch.float32
+    assert torch.equal(torch.round(brute**2), torch.round(opencv**2))
+    assert torch.allclose(brute, opencv, rtol=1e-6, atol=0)
+
+
+@given(st.integers(2, 40), st.integers(2, 40), st.integers(0, 10**6))
+@settings(max_examples=60)
+def test_exact_clicks_are_the_graders(height, width, seed):
+    rng = np.random.default_rng(seed)
+    truths, masks = (np.stack([blob(rng, height, width) for _ in range(4)]) for _ in range(2))
+    clicks, wanted = solution.next_clicks(*map(torch.from_numpy, (truths, masks)), torch.ones(4, dtype=torch.bool),
+                                          torch.rand(4, height, width))
+    for truth, mask, click, is_wanted in zip(truths, masks, clicks.tolist(), wanted.tolist(), strict=True):
+        robot = solution._RobotUser(truth)
+        robot.click(mask)
+        assert is_wanted == bool((truth != mask).any())
+        assert click == [*robot.clicks[0].coords, robot.clicks[0].is_positive]
+
+
+def test_other_clicks_lie_deep_in_the_same_error():
+    truth, mask = torch.zeros(1, 40, 40, dtype=torch.bool), torch.zeros(1, 40, 40, dtype=torch.bool)
+    truth[0, 5:30, 5:30] = True
+    places = set()
+    for _ in range(30):
+        (click,), _ = solution.next_clicks(truth, mask, torch.zeros(1, dtype=torch.bool), torch.rand(1, 40, 40))
+        y, x, positive = click.int().tolist()
+        assert positive and min(y - 4, 30 - y, x - 4, 30 - x) > 13 / 2
+        places.add((y, x))
+    assert len(places) > 10
+
+
+def test_clicks_are_added_in_rows_of_their_kind():
+    points = torch.tensor([[[1.0, 2, 0], [3, 4, 100]], [[5, 6, 0], [-1, -1, -1]], [[7, 8, 0], [-1, -1, -1]]])
+    before = points.clone()
+    clicks = torch.tensor([[10.0, 11, 1], [12, 13, 0], [14, 15, 0]])
+    added = solution.add_clicks(points, clicks, torch.tensor([True, True, False]), 2)
+    none = [-1, -1, -1]
+    assert added.tolist() == [
+        [[1, 2, 0], [10, 11, 2], [3, 4, 100], none],
+        [[5, 6, 0], none, none, [12, 13, 2]],
+        [[7, 8, 0], none, none, none],
+    ]
+    assert torch.equal(points, before)
+    for _ in range(20):  # never is there no room
+        added = solution.add_clicks(added, clicks, torch.tensor([True, True, True]), 3)
+    assert (added[0, : added.shape[1] // 2, 2] >= 0).sum() == 22
+
+
+def test_rounds_are_played_in_evaluation_mode():
+    torch.manual_seed(0)
+    model = ISModel().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    images, truth = torch.rand(2, 3, 32, 32), torch.zeros(2, 1, 32, 32)
+    truth[:, :, 8:20, 8:20] = 1
+    points = torch.full((2, 6, 3), -1.0)
+    points[:, 0] = torch.tensor([14.0, 14, 0])
+    previous, played = solution.click_rounds(model, images, truth, points, 2, TINY, torch.Generator().manual_seed(0))
+    assert model.training and not previous.requires_grad
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())  # BatchNorm above all
+    assert played.shape == (2, 10, 3) and 0 < previous.min() and previous.max() < 1
+    assert set(played[..., 2].unique().tolist()) == {-1, 0, 1, 2}
+    assert torch.equal(solution.click_rounds(model, images, truth, points, 0, TINY, torch.Generator())[0],
+                       torch.zeros_like(truth))
+
+
+# ------------------------------------------------------------------------------------------------ losses, schedule
+
+
+def test_normalized_focal_loss_by_hand():
+    # two pixels of one sample: the object with p = 1/4, the background with p = 1/2; misses 3/4 and 1/2
+    logits = torch.tensor([[[[-np.log(3.0), 0.0]]]], dtype=torch.float64)
+    truth = torch.tensor([[[[1.0, 0.0]]]], dtype=torch.float64)
+    weights = np.array([9 / 16, 4 / 16]) / ((9 / 16 + 4 / 16) / 2)
+    expected = (0.5 * weights * np.array([np.log(4), np.log(2)])).mean()
+    assert solution.normalized_focal_loss(logits, truth).item() == pytest.approx(expected, rel=1e-6)
+    # gamma 0 and alpha 1/2 is half of the cross-entropy, alpha weighs the object
+    plain = solution.normalized_focal_loss(logits, truth, alpha=0.5, gamma=0.0).item()
+    assert plain == pytest.approx(0.5 * (np.log(4) + np.log(2)) / 2, rel=1e-6)
+    tilted = solution.normalized_focal_loss(logits, truth, alpha=0.9, gamma=0.0).item()
+    assert tilted == pytest.approx((0.9 * np.log(4) + 0.1 * np.log(2)) / 2, rel=1e-6)
+
+
+def test_soft_iou_loss_by_hand():
+    logits = torch.tensor([[[[-np.log(3.0), 0.0]]]])
+    truth = torch.tensor([[[[1.0, 0.0]]]])
+    assert solution.soft_iou_loss(logits, truth).item() == pytest.approx(1 - 0.25 / (1.0 + 0.5), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [solution.normalized_focal_loss, solution.soft_iou_loss])
+def test_losses_are_per_sample_and_finite(loss):
+    rng = torch.Generator().manual_seed(0)
+    logits, truth = torch.randn(3, 1, 9, 9, generator=rng), (torch.rand(3, 1, 9, 9, generator=rng) > 0.5).float()
+    values = loss(logits, truth)
+    assert values.shape == (3,)
+    assert torch.allclose(values[1:2], loss(logits[1:2], truth[1:2]))
+    for extreme in (60.0, -60.0):
+        sure = torch.full((1, 1, 4, 4), extreme, requires_grad=True)
+        for answer in (0.0, 1.0):
+            value = loss(sure, torch.full((1, 1, 4, 4), answer))
+            value.sum().backward()
+            assert value.isfinite().all() and sure.grad.isfinite().all()
+
+
+@given(st.integers(100, 10**6), st.floats(0.001, 0.5), st.floats(0.0, 0.3))
+def test_the_schedule_rises_falls_and_ends_at_its_floor(samples, warm_up, floor):
+    recipe = dataclasses.replace(Recipe(), samples=samples, warm_up=warm_up, floor=floor)
+    factors = [solution.learning_rate(recipe, round(samples * k / 50)) for k in range(51)]
+    assert factors[-1] == pytest.approx(floor) and solution.learning_rate(recipe, 2 * samples) == pytest.approx(floor)
+    assert all(floor - 1e-9 <= f <= 1 + 1e-9 for f in factors)
+    peak = int(np.argmax(factors))
+    assert all(np.diff(factors[: peak + 1]) >= 0) and all(np.diff(factors[peak:]) <= 1e-12)
+    assert solution.learning_rate(recipe, samples * warm_up) == pytest.approx(1, abs=1e-6)
+
+
+def test_inputs_grow_with_the_stages():
+    recipe = Recipe(samples=1000, batch_size=10)
+    areas = [np.prod(solution.batch_shape(recipe, batch)) for batch in range(100)]
+    for begin, end, side in ((0, 40, 128), (40, 75, 160), (75, 100, 224)):
+        assert all(0.8 < area / side**2 < 1.25 for area in areas[begin:end])
+
+
+def test_pretrained_layers_learn_slowly_and_norms_do_not_decay():
+    model = ISModel()
+    groups = solution._parameter_groups(model, Recipe())
+    placed = {id(p): group for group in groups for p in group["params"]}
+    assert len(placed) == len(list(model.parameters()))
+    for name, parameter in model.named_parameters():
+        group = placed[id(parameter)]
+        slow = name.startswith("backbone.") and name != "backbone.0.0.weight"
+        assert group["factor"] == (Recipe().backbone_factor if slow else 1.0), name
+        assert (group["weight_decay"] > 0) == (parameter.ndim > 1), name
+
+
+# ------------------------------------------------------------------------------------------------ runs
+
+
+def test_a_run_leaves_what_it_promises(folder, tmp_path):
+    compose = albumentations.Compose([albumentations.VerticalFlip()])
+    last = train(folder, tmp_path, epoch_samples=12, augmentator=compose)
+    assert last == tmp_path / "checkpoints" / "last_checkpoint.pth"
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["samples"]) for row in rows] == [12, 24]
+    assert all(0 <= float(row[f"iou@{k}"]) <= 1 for row in rows for k in (1, 2, 3))
+    for name in ("loss.png", "iou.png", "samples_00000012.jpg", "samples_00000024.jpg"):
+        assert cv2.imread(str(tmp_path / "vis" / name)).shape[0] > 50, name
+    for name in ("last_checkpoint.pth", "best.pth"):
+        model = ISModel()
+        model.restore_from_checkpoint(tmp_path / "checkpoints" / name, CPU)
+        assert model.config.working_size == 32
+    training = torch.load(last, weights_only=True)["training"]
+    assert training["ids"] == list(COCO_IDS) and training["held_out"] == list(VAL_IDS)
+    assert training["samples"] == 24 and training["metrics"]["iou@3"] == float(rows[1]["iou@3"])
+    assert [seen for seen, _ in training["losses"]] == [4, 8, 12, 16, 20, 24]
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert torch.load(tmp_path / "state.pth", weights_only=True)["batch"] == 6
+    assert train(folder, tmp_path) == last  # a run that is finished stays so
+
+
+def test_epochs_count_photos_and_a_run_has_at_least_one_batch(folder, tmp_path):
+    train(folder, tmp_path, epochs=3)  # of three photos each
+    assert torch.load(tmp_path / "state.pth", weights_only=True)["batch"] == 2
+    with pytest.raises(TrainingError, match="3 samples are not even one batch of 4"):
+        train(folder, tmp_path / "other", epochs=1)
+
+
+def test_a_run_goes_on_after_its_time_limit(folder, tmp_path, uninterrupted, capsys):
+    train(folder, tmp_path / "parts", minutes=0)
+    assert learnt(tmp_path / "parts")["batch"] == 1
+    assert "stopped after 4 samples; the same command goes on" in capsys.readouterr().out
+    stopped = torch.load(tmp_path / "parts" / "checkpoints" / "last_checkpoint.pth", weights_only=True)
+    assert stopped["training"]["samples"] == 4
+    train(folder, tmp_path / "parts", minutes=0)
+    train(folder, tmp_path / "parts")
+    assert same(learnt(tmp_path / "parts"), uninterrupted)
+
+
+def test_a_run_is_not_resumed_with_another_recipe(folder, tmp_path):
+    train(folder, tmp_path, minutes=0)
+    with pytest.raises(TrainingError, match=r"rate 0.0005 there, 0.001 here.*another output folder"):
+        train(folder, tmp_path, dataclasses.replace(TINY, rate=1e-3))
+    (tmp_path / "state.pth").write_bytes(b"damaged")
+    with pytest.raises(solution.CheckpointError, match="state.pth: damaged"):
+        train(folder, tmp_path)
+
+
+# A training in a process of its own: looks and saves after every batch, and says so.
+CHILD = """
+import json, sys
+import solution, torch
+torch.set_num_threads(1)
+solution.LOOK_EVERY = 1
+save = solution._Journal.save_state
+def say(journal, every=0.0):
+    save(journal, every)
+    print("saved", journal.run.batch, flush=True)
+solution._Journal.save_state = say
+recipe = solution.recipe_from(json.loads(sys.argv[3]))
+solution.train_segmentation(sys.argv[1], sys.argv[2], recipe, data="all", pretrained=False, device="cpu", workers=1,
+                            validation_objects=1, save_seconds=0.0)
+"""
+
+
+def start_child(folder: Path, out: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", CHILD, str(folder), str(out), json.dumps(solution.plain_recipe(TINY))]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_goes_on_after_a_signal(folder, tmp_path, uninterrupted, number):
+    """Among the slowest tests: a process is started, interrupted, and its run ended here."""
+    with start_child(folder, tmp_path / "parts") as child:
+        said = [line for line in iter(child.stdout.readline, "saved 2\n") if line]
+        child.send_signal(number)
+        said += child.stdout.readlines()
+    stopped = any("stopped after" in line for line in said)
+    assert child.returncode == (0 if number == signal.SIGINT else -signal.SIGKILL)
+    assert stopped == (number == signal.SIGINT)
+    assert 2 <= learnt(tmp_path / "parts")["batch"] < 6
+    train(folder, tmp_path / "parts")
+    assert same(learnt(tmp_path / "parts"), uninterrupted)
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, change: Callable[[Run], None], at_batch: int) -> None:
+    """Lets a run meet something bad in its given batch."""
+    step = Run.step
+
+    def poisoned(run: Run, batch: dict[str, Any]) -> torch.Tensor:
+        if run.batch == at_batch:
+            change(run)
+        return step(run, batch)
+
+    monkeypatch.setattr(Run, "step", poisoned)
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(folder, tmp_path, monkeypatch, what):
+    monkeypatch.setattr(solution, "LOOK_EVERY", 2)
+
+    def spoil(run: Run) -> None:
+        parameter = run.model.decoder[-1].weight
+        if what == "loss":
+            with torch.no_grad():
+                parameter.fill_(float("nan"))
+        else:
+            parameter.register_hook(lambda gradient: gradient * float("inf"))
+
+    poison(monkeypatch, spoil, at_batch=4)
+    with pytest.raises(TrainingError, match=r"loss nan .* after 20 samples, photos 0{9}\d{3}, .*") as caught:
+        train(folder, tmp_path, save_seconds=0.0)
+    assert str(tmp_path) in str(caught.value)
+    state = torch.load(tmp_path / "state.pth", weights_only=True)
+    assert state["batch"] == 4
+    assert all(v.isfinite().all() for name in ("model", "averaged") for v in state[name].values())
+
+
+# ------------------------------------------------------------------------------------------------ unreadable photos
+
+
+def test_unreadable_photos_are_skipped_counted_and_named(folder, tmp_path, capsys, monkeypatch):
+    (folder / "train" / "images" / f"{COCO_IDS[0]}.jpg").write_bytes(b"no picture")
+    cv2.imwrite(str(folder / "train" / "images" / f"{COCO_IDS[1]}.jpg"), np.zeros((9, 9, 3), np.uint8))
+    (folder / "val" / "masks" / f"{VAL_IDS[0]}.pickle").unlink()
+    monkeypatch.setattr(solution, "MAX_UNREADABLE", 10.0)  # each sample meets several of them
+    train(folder, tmp_path, dataclasses.replace(TINY, samples=12), validation_objects=2)
+    said = capsys.readouterr()
+    text = said.out + said.err
+    for image_id in COCO_IDS[:2]:
+        assert any(f"{image_id}: " in line and "times" in line for line in text.splitlines()), text
+    assert f"is not validated on: {VAL_IDS[0]}" in text
+    assert torch.load(tmp_path / "state.pth", weights_only=True)["batch"] == 3
+
+
+def test_too_many_unreadable_photos_are_an_error(folder, tmp_path):
+    for image_id in COCO_IDS[:2]:
+        (folder / "train" / "masks" / f"{image_id}.pickle").unlink()
+    with pytest.raises(TrainingError, match=rf"samples could not be read.*{COCO_IDS[0]}"):
+        train(folder, tmp_path)
+
+
+def test_if_no_photo_can_be_read_the_first_ones_are_named(folder):
+    shutil.rmtree(folder / "train" / "images")
+    with pytest.raises(TrainingError, match=rf"100 photos in a row.*{COCO_IDS[0]}"):
+        ClickSamples(find_photos(folder), TINY)[0]
+
+
+def failure_with(seen: int, unreadable: int) -> str | None:
+    """What the journal of a run says of so many unreadable samples."""
+    run = type("FakeRun", (), {"seen": seen, "group": Group(), "recipe": TINY})
+    journal = solution._Journal.__new__(solution._Journal)
+    journal.run, journal.problems, journal._first = run, {"a": unreadable}, 0
+    return journal._reading_failure()
+
+
+def test_a_hundredth_is_the_bound_and_chance_does_not_cross_it():
+    assert failure_with(16, 1) is None and failure_with(16, 3) is None  # a small run with a bad photo
+    assert failure_with(16, 10) is not None
+    assert failure_with(100_000, 900) is None and failure_with(100_000, 1_300) is not None
+    rng = np.random.default_rng(0)
+    for _ in range(200):  # runs with half a percent unreadable, looked at every 320 samples
+        met = np.cumsum(rng.poisson(0.005 * 320, size=200))
+        assert all(failure_with(320 * (k + 1), int(n)) is None for k, n in enumerate(met))
+
+
+# ------------------------------------------------------------------------------------------------ other trees, errors
+
+
+def test_errors_of_the_data_are_sentences(folder, tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="nowhere: there is no such folder"):
+        find_photos(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="hannotation.pickle"):
+        find_photos(tmp_path)
+    with pytest.raises(ValueError, match="none of the photos"):
+        find_photos(folder, ids=["000000000777"])
+    with pytest.raises(TrainingError, match="nowhere.pth.*--data all"):
+        solution.find_training_photos(folder, str(tmp_path / "nowhere.pth"))
+    torch.save({"state_dict": ISModel().state_dict()}, tmp_path / "bare.pth")
+    with pytest.raises(TrainingError, match="does not name the photos"):
+        solution.find_training_photos(folder, str(tmp_path / "bare.pth"))
+    monkeypatch.setitem(sys.modules, "utils.datasets", None)
+    with pytest.raises(TrainingError, match="put utils beside it"):
+        find_photos(folder)
+
+
+def test_datasets_that_cannot_list_their_photos_are_named(folder, monkeypatch):
+    import utils.datasets
+
+    monkeypatch.setattr(utils.datasets, "CocoLvisDataset", lambda *_, **__: object())
+    with pytest.raises(TrainingError, match="dataset_samples"):
+        find_photos(folder)
+
+
+def test_photos_named_by_a_checkpoint_are_found_in_both_splits(folder, tmp_path, capsys):
+    wanted = [COCO_IDS[1], VAL_IDS[0], "000000000999"]
+    solution.save_model(ISModel(), tmp_path / "some.pth", {"ids": wanted})
+    photos, held_out = solution.find_training_photos(folder, str(tmp_path / "some.pth"))
+    assert [p.id for p in photos] == wanted[:2] and [p.id for p in held_out] == [VAL_IDS[1]]
+    assert "1 of the 3 photos" in capsys.readouterr().err
+
+
+def test_it_trains_beside_a_bare_utils(folder, tmp_path):
+    """A tree that offers the template's names and no others: no curves, no contact sheets, but a checkpoint."""
+    room = tmp_path / "room"
+    shutil.copytree(Path(__file__).with_name("bare"), room)
+    shutil.copy(solution.__file__, room)
+    recipe = json.dumps(solution.plain_recipe(dataclasses.replace(TINY, samples=8)))
+    program = (
+        "import json, solution; print(solution.train_segmentation('data', 'out', solution.recipe_from(json.loads('"
+        + recipe + "')), data='all', pretrained=False, device='cpu', workers=0, validation_objects=1))"
+    )
+    (room / "data").symlink_to(folder)
+    done = subprocess.run([sys.executable, "-c", program], cwd=room, capture_output=True, text=True, timeout=300,
+                          env={**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    assert (room / "out" / "checkpoints" / "last_checkpoint.pth").exists() and (room / "out" / "metrics.csv").exists()
+    assert not list((room / "out" / "vis").iterdir())
+
+
+# ------------------------------------------------------------------------------------------------ command line
+
+
+def test_help_offers_every_setting_in_groups(capsys):
+    with pytest.raises(SystemExit) as end:
+        solution.main(["--help"])
+    text = capsys.readouterr().out
+    assert end.value.code == 0
+    for setting in dataclasses.fields(Recipe):
+        assert f"--{setting.name.replace('_', '-')} " in text
+        assert text.count(f"\nrecipe: {setting.metadata['group']}:\n") == 1
+
+
+def test_the_command_line_trains(folder, tmp_path, capsys):
+    model = ISModel()
+    solution.save_model(model, tmp_path / "some.pth", {"ids": list(COCO_IDS)})
+    arguments = ["--folder", str(folder), "--out", str(tmp_path / "out"), "--data", str(tmp_path / "some.pth")]
+    settings_ = ["--samples", "8", "--batch-size", "4", "--stages", "[[0, 32]]", "--min-area", "500"]
+    weights = torchvision.models.mobilenet_v2().state_dict()
+    torch.save(weights, tmp_path / "weights.pth")
+    extra = ["--pretrained", str(tmp_path / "weights.pth"), "--workers", "0", "--device", "cpu"]
+    assert solution.main(arguments + settings_ + extra) == 0
+    assert "wrote" in capsys.readouterr().out
+    training = torch.load(tmp_path / "out" / "checkpoints" / "last_checkpoint.pth", weights_only=True)["training"]
+    assert training["recipe"]["stages"] == [[0, 32]] and training["samples"] == 8
+
+
+def test_the_command_line_explains_failures(tmp_path, capsys):
+    assert solution.main(["--data", "all", "--folder", str(tmp_path / "nowhere"), "--device", "cpu"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("solution.py: ") and "nowhere" in error and error.count("\n") == 1
+
+
+def test_a_recipe_survives_its_file():
+    recipe = dataclasses.replace(Recipe(), stages=((0.0, 64), (0.5, 96)), rate=1e-3)
+    assert solution.recipe_from(json.loads(json.dumps(solution.plain_recipe(recipe)))) == recipe
+    with pytest.raises(TrainingError, match="unknown to this solution.py: momentum"):
+        solution.recipe_from({"momentum": 1})
+
+
+@pytest.fixture
+def recorded(folder, tmp_path, monkeypatch) -> tuple[Path, Path]:
+    """A checkpoint with its record beside the (seeming) place of solution.py; gives the data and an output folder."""
+    train(folder, tmp_path / "first")
+    (tmp_path / "home").mkdir()
+    shutil.copy(tmp_path / "first" / "checkpoints" / "last_checkpoint.pth", tmp_path / "home" / "checkpoint.pth")
+    monkeypatch.setattr(solution, "__file__", str(tmp_path / "home" / "solution.py"))
+    shutil.copy(PROJECT / "solution.py", tmp_path / "home")
+    monkeypatch.setattr(solution, "_worker_count", lambda: 0)
+    return folder, tmp_path / "again"
+
+
+def test_the_recipe_check_follows_its_own_record(recorded, capsys):
+    assert solution.check_recipe(*recorded, pretrained=False, device="cpu")
+    text = capsys.readouterr().out
+    assert text.count("recorded") == 6 and "+0.0000" in text and ": follows the record" in text
+
+
+def test_the_recipe_check_notices_another_record(recorded, tmp_path, capsys):
+    path = tmp_path / "home" / "checkpoint.pth"
+    content = torch.load(path, weights_only=True)
+    content["training"]["losses"] = [[seen, loss + 0.05] for seen, loss in content["training"]["losses"]]
+    torch.save(content, path)
+    assert not solution.check_recipe(*recorded, pretrained=False, device="cpu")
+    assert "DOES NOT follow" in capsys.readouterr().out
+    (recorded[0] / "train" / "hannotation.pickle").write_bytes(pickle.dumps({COCO_IDS[0]: ANNOTATION}))
+    with pytest.raises(TrainingError, match="lacks photos"):
+        solution.check_recipe(*recorded, pretrained=False, device="cpu")
+
+
+# ------------------------------------------------------------------------------------------------ several processes
+
+
+def frozen(run: Run) -> Run:
+    """The run without what depends on how a batch is divided: statistics of batches, dropout."""
+    run.model.eval()
+    return run
+
+
+def joint_batch() -> dict[str, torch.Tensor]:
+    """Four samples with objects of different sizes."""
+    rng = torch.Generator().manual_seed(0)
+    truth = torch.zeros(4, 1, 32, 32, dtype=torch.uint8)
+    points = torch.full((4, 6, 3), -1.0)
+    for i in range(4):
+        truth[i, 0, 4 + i : 20 + 2 * i, 6 : 12 + 4 * i] = 1
+        points[i, 0] = torch.tensor([10.0 + i, 9.0, 0.0])
+    images = torch.randint(0, 256, (4, 3, 32, 32), generator=rng).to(torch.uint8)
+    return {"images": images, "instances": truth, "points": points}
+
+
+EXACT = dataclasses.replace(TINY, rounds=(0.0, 1.0), exact=1.0)
+
+
+def gradients(group: Group) -> list[torch.Tensor]:
+    """Gradients of a process's share of the joint batch."""
+    torch.manual_seed(0)
+    run = frozen(Run(EXACT, ISModel(config=NetworkConfig(working_size=32)), group))
+    share = 4 // group.size
+    run.loss({k: v[group.rank * share : (group.rank + 1) * share] for k, v in joint_batch().items()}).backward()
+    return [p.grad for p in run.model.parameters()]
+
+
+def gradients_of_one_of_two(rank: int, rendezvous: str, out: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+    found = gradients(Group(rank, 2))
+    if rank == 0:
+        torch.save(found, out)
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_average_to_the_gradient_of_the_joint_batch(tmp_path):
+    """The forward and the click rounds are the training's own; autocast may round, so CPUs with AMX differ a little."""
+    arguments = (str(tmp_path / "rendezvous"), str(tmp_path / "gradients.pth"))
+    torch.multiprocessing.spawn(gradients_of_one_of_two, arguments, nprocs=2)
+    both = torch.load(tmp_path / "gradients.pth", weights_only=True)
+    alone = gradients(Group())
+    assert len(both) == len(alone) and any(g.abs().max() > 1e-3 for g in alone)
+    flat = [torch.cat([g.flatten() for g in some]) for some in (both, alone)]
+    tolerance = 0.05 if solution._has_amx() else 1e-4
+    assert (flat[0] - flat[1]).norm() < tolerance * flat[1].norm()
+
+
+def train_one_of_two(rank: int, folder: str, out: str, port: int) -> None:
+    """A run of two processes of which the second one's time is up at once; looks after every second batch."""
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    solution.LOOK_EVERY = 2
+    train(Path(folder), Path(out), minutes=0 if rank == 1 else None)
+
+
+def test_a_stop_in_one_process_stops_all_at_the_same_batch(folder, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torch.multiprocessing.spawn(train_one_of_two, (str(folder), str(tmp_path), port), nprocs=2)
+    assert learnt(tmp_path)["batch"] == 2
+    train(folder, tmp_path)  # and one process can go on alone
+    assert learnt(tmp_path)["batch"] == 6
+
+
+# ------------------------------------------------------------------------------------------------ learning
+
+
+def small_scene(name: str, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """A rendered scene squeezed into a square: image (side, side, 3) RGB, mask bool."""
+    image = cv2.cvtColor(cv2.imread(str(SCENES / "imgs" / f"{name}.jpg")), cv2.COLOR_BGR2RGB)
+    mask = cv2.imread(str(SCENES / "masks" / f"{name}.png")).max(2)
+    whole = solution.Frame(0, 0, *mask.shape, side, side)
+    return whole.take(image), whole.take(mask) > 127
+
+
+def test_it_overfits_eight_rendered_images(one_thread):
+    """From random weights, in a fixed number of steps; the slowest test of this file."""
+    side, steps = 64, 110
+    names = ("apple", "balloon", "doughnut", "lantern", "mug", "mushroom", "vase", "fish")
+    scenes = [small_scene(name, side) for name in names]
+    recipe = dataclasses.replace(
+        Recipe(), samples=8 * steps, batch_size=8, rate=3e-3, backbone_factor=1.0, warm_up=0.05, ema=0.8, overlap=1.0,
+        first_centre=1.0, more_points=0.0, rounds=(0.6, 0.2, 0.2), exact=1.0,
+    )
+    rng = np.random.default_rng(0)
+    batch = {
+        "images": torch.stack([torch.from_numpy(image.transpose(2, 0, 1)) for image, _ in scenes]),
+        "instances": torch.stack([torch.from_numpy(mask.astype(np.uint8))[None] for _, mask in scenes]),
+        "points": torch.stack([torch.from_numpy(solution.first_points(rng, mask, recipe)) for _, mask in scenes]),
+    }
+    torch.manual_seed(0)
+    run = Run(recipe, ISModel(config=NetworkConfig(working_size=side)))
+    for _ in range(steps):
+        run.step(batch)
+    predictor = Predictor(run.averaged, CPU, with_flip=False, zoom_in=False)
+    ious = [predictor.simulate(image, mask).ious[2] for image, mask in scenes]
+    assert np.mean(ious) > 0.9, ious
