@@ -495,7 +495,7 @@ function showProgress() {
   const done = app.pictures.filter(({ status }) => status === "done").length;
   const objects = app.pictures.reduce((sum, picture) => sum + picture.objects, 0);
   const clicks = app.pictures.reduce((sum, picture) => sum + picture.clicks, 0);
-  setText("progress-text", `${done} of ${app.pictures.length} done · ${plural(objects, "object")} · ${plural(clicks, "click")}`);
+  setText("progress-text", `${done} of ${app.pictures.length} done\n${plural(objects, "object")} · ${plural(clicks, "click")}`);
 }
 
 function showModel(model) {
