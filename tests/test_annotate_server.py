@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -144,6 +145,13 @@ def test_foreign_pages_are_refused(client, headers):
     assert client.get(f"/api/pictures/{picture_id}").json()["revision"] == 0
 
 
+def test_a_link_on_another_page_may_lead_to_ours_only(client):
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert client.get("/", headers=link).status_code == 200
+    assert client.get("/", headers={**link, "sec-fetch-mode": "no-cors"}).status_code == 403
+    assert client.get("/api/project", headers=link).status_code == 403
+
+
 def test_a_form_cannot_post(client):
     answer = client.post(f"/api/pictures/{first_id(client)}/change", content=json.dumps(CLICK),
                          headers={"content-type": "text/plain"})
@@ -214,10 +222,24 @@ def test_a_model_that_fails_is_told(folder):
     engine = Engine(load)
     client = TestClient(create_app(Editor(Project(folder / "out", folder / "images"), engine)), base_url=HOME)
     assert client.get("/api/status").json()["model"]["state"] == "loading"
+    assert client.get(f"/api/pictures/{first_id(client)}").status_code == 200  # looking needs no model
     engine.start()
     answer = post(client, first_id(client), 0, **CLICK)
     assert answer.status_code == 503 and "it is a cake" in answer.json()["error"]
     assert client.get("/api/status").json()["model"]["state"] == "failed"
+
+
+def test_while_a_click_waits_for_the_model_others_work(folder):
+    engine = Engine(StubModel)
+    app = create_app(Editor(Project(folder / "out", folder / "images"), engine))
+    patient, busy = (TestClient(app, base_url=HOME) for _ in range(2))
+    picture_id, other_id = (picture["id"] for picture in busy.get("/api/project").json()["pictures"])
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(post, patient, picture_id, 0, **CLICK)
+        assert post(busy, other_id, 0, op="brush", points=[[5, 5]], radius=3, adds=True).status_code == 200
+        assert busy.get(f"/api/pictures/{picture_id}").json()["revision"] == 0 and not waiting.done()
+        engine.start()
+        assert waiting.result().json()["revision"] == 1
 
 
 # ---------------------------------------------------------------------------------------------- the token
@@ -236,7 +258,7 @@ def test_a_token_lets_one_browser_in(editor):
     assert stranger.get(f"/api/project?token={tokens[0]}").status_code == 401
     entered = friend.get(f"/?token={tokens[0]}")
     assert entered.status_code == 303 and entered.headers["location"] == "/"
-    assert "HttpOnly" in entered.headers["set-cookie"] and "samesite=strict" in entered.headers["set-cookie"].lower()
+    assert "HttpOnly" in entered.headers["set-cookie"] and "samesite=lax" in entered.headers["set-cookie"].lower()
     assert friend.get("/").status_code == friend.get("/api/project").status_code == 200
     assert late.get(f"/?token={tokens[0]}").status_code == 401  # it was for one browser
     assert len(tokens) == 2 and late.get(f"/?token={tokens[1]}").status_code == 303

@@ -131,7 +131,7 @@ def _application(server: ModuleType, editor: Editor, host: str, port: int) -> tu
         print(f"Annotate at {address}   (Ctrl+C ends; every step is saved)", flush=True)
         return server.create_app(editor), lambda: address
     is_any = host in ("0.0.0.0", "::")
-    name = socket.gethostname() if is_any else host
+    name = socket.gethostname() if is_any else f"[{host}]" if ":" in host else host
     tokens: list[str] = []
 
     def announce(token: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from .document import Document, Settings, Step
 from .errors import AnnotationError, ConflictError
+from .project import MAX_LABEL_LENGTH
 from .session import Session
 
 Change = dict[str, Any]
@@ -68,8 +69,8 @@ def _flag(change: Change, name: str) -> bool:
 
 def _label(change: Change) -> str:
     label = change.get("label")
-    if not isinstance(label, str) or not label.strip() or len(label) > 60 or not label.isprintable():
-        raise AnnotationError("The label must be 1 to 60 printable characters.")
+    if not isinstance(label, str) or not label.strip() or len(label) > MAX_LABEL_LENGTH or not label.isprintable():
+        raise AnnotationError(f"The label must be 1 to {MAX_LABEL_LENGTH} printable characters.")
     return label.strip()
 
 

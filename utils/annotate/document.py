@@ -107,15 +107,6 @@ class Document:
         everything = (*self.objects, *([self.active] if self.active else []))
         return next((target for target in everything if target.id == object_id), None)
 
-    def masks(self) -> set[str]:
-        """The files that this state of the document needs."""
-        return set().union(*(mask_files(target) for target in (*self.objects, self.active) if target))
-
-
-def mask_files(target: Target) -> set[str]:
-    """The files that an object needs."""
-    return {name for name in (target.mask, target.hand, target.start and target.start.mask) if name}
-
 
 # ---------------------------------------------------------------------------------------------- steps
 

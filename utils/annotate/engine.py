@@ -126,13 +126,17 @@ class Engine:
         return {"state": "ready", "name": self._model.name, "digest": self._model.digest,
                 "defaults": self._model.defaults.given()}
 
+    def wait(self) -> None:
+        """Returns when the model is loaded or has failed to."""
+        self._settled.wait()
+
     def model(self) -> Model:
         """The model; waits until it is loaded.
 
         Raises:
             UnavailableError: it could not be loaded.
         """
-        self._settled.wait()
+        self.wait()
         if self._model is None:
             raise UnavailableError(f"{self._error} Brush and region still work.")
         return self._model

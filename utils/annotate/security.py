@@ -73,13 +73,13 @@ class SameSite:
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
             return
-        problem = self._problem(scope["method"], Headers(scope=scope))
+        problem = self._problem(scope["method"], scope["path"], Headers(scope=scope))
         if problem:
             await refusal(problem, 403)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
-    def _problem(self, method: str, headers: Headers) -> str | None:
+    def _problem(self, method: str, path: str, headers: Headers) -> str | None:
         host = headers.get("host", "")
         if len(headers.getlist("host")) != 1 or _host_name(host) is None:
             return "The request names no host."
@@ -88,7 +88,9 @@ class SameSite:
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
             return "The request comes from a foreign page."
-        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        # A link on another page may lead to ours; it shows nothing by itself and can't be framed.
+        is_link = method == "GET" and path == "/" and headers.get("sec-fetch-mode") == "navigate"
+        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") and not is_link:
             return "The request comes from a foreign page."
         if method not in ("GET", "HEAD") and headers.get("content-type", "").split(";")[0] != "application/json":
             return "Changes are sent as JSON."
@@ -169,7 +171,7 @@ class TokenGate:
             session = secrets.token_urlsafe(32)
             self._sessions.add(session)
             answer = RedirectResponse("/", 303)
-            answer.set_cookie(COOKIE, session, httponly=True, samesite="strict")
+            answer.set_cookie(COOKIE, session, httponly=True, samesite="lax")  # a link may lead here
             self._renew()
             return answer
         sentence = "Open the full address that the server printed last: its token lets one browser in, once."

@@ -25,6 +25,7 @@ PAGE = Path(__file__).parent / "page"
 PAGE_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 THUMBNAIL_CACHE_BYTES = 24 * 2**20
 FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
+NEED_MODEL = ("click", "delete click", "settings")  # and wait until it is loaded
 FRESH = {"cache-control": "no-store"}
 
 
@@ -144,8 +145,10 @@ class _Service:
 
     async def change(self, request: Request) -> Response:
         """One change; the answer is the new state, and it is on the disk."""
-        picture_id = request.path_params["id"]
-        state = await self._edit(self.editor.change, picture_id, await _json(request))
+        picture_id, change = request.path_params["id"], await _json(request)
+        if isinstance(change, dict) and change.get("op") in NEED_MODEL:
+            await asyncio.to_thread(self.editor.engine.wait)  # here, so that others can look and draw meanwhile
+        state = await self._edit(self.editor.change, picture_id, change)
         return JSONResponse({**state, "listed": self._listed(self.project.picture(picture_id))})
 
     async def show_image(self, request: Request) -> Response:
