@@ -113,6 +113,7 @@ def test_truncated(content, path):
         assert "damaged" in refusal(path)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")  # noise may look like a newer pickle
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes(tmp_path_factory, noise):
     path = tmp_path_factory.mktemp("noise") / "noise.pth"
