@@ -531,7 +531,7 @@ class Predictor:
         with_flip: bool = True,
         zoom_in: bool = True,
         keep_aspect: bool = True,
-        expand_ratio: float = 1.4,
+        expand_ratio: float = 2.0,
         min_box: float = 0.2,
         working_size: Optional[int] = None,
     ) -> None:
