@@ -2,6 +2,7 @@
 import os
 import pickle
 import random
+import signal
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,9 @@ import torch
 
 hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("fixed")
+
+# A shell starts background jobs with Ctrl-C ignored, and their children inherit that; the tests of Ctrl-C need it heard.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
