@@ -14,7 +14,7 @@ import torch
 hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("fixed")
 
-# A shell starts background jobs with Ctrl-C ignored, and their children inherit that; the tests of Ctrl-C need it heard.
+# A shell starts background jobs with Ctrl-C ignored, and their children inherit that; tests need it heard.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
