@@ -476,9 +476,8 @@ def test_coco_lvis_is_laid_out_as_training_reads_it(server, tmp_path):
             assert np.array_equal(dataset.get_sample(i).gt_mask > 0, MASK > 0)
 
 
-@pytest.mark.parametrize("stop_at", range(1, 12))
-def test_a_download_killed_anywhere_goes_on(server, tmp_path, monkeypatch, stop_at):
-    coco_lvis_archives(server)
+def download_stopped_once(name, tmp_path, url, monkeypatch, stop_at):
+    """Downloads a data set, stopped at its stop_at-th rename, and then again to the end."""
     rename, calls = os.replace, []
 
     def replace(source, target):
@@ -490,8 +489,14 @@ def test_a_download_killed_anywhere_goes_on(server, tmp_path, monkeypatch, stop_
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", replace)
         with pytest.raises(KeyboardInterrupt):
-            download(sources.DATA_SETS["cocolvis"], tmp_path, server.url)
-    download(sources.DATA_SETS["cocolvis"], tmp_path, server.url)
+            download(sources.DATA_SETS[name], tmp_path, url)
+    download(sources.DATA_SETS[name], tmp_path, url)
+
+
+@pytest.mark.parametrize("stop_at", range(1, 12))
+def test_a_download_killed_anywhere_goes_on(server, tmp_path, monkeypatch, stop_at):
+    coco_lvis_archives(server)
+    download_stopped_once("cocolvis", tmp_path, server.url, monkeypatch, stop_at)
     placed = contents(tmp_path / "COCO_LVIS")
     assert len(placed) == 10
     assert contents(tmp_path) == [".downloads.json", *(f"COCO_LVIS/{name}" for name in placed)]
@@ -500,19 +505,7 @@ def test_a_download_killed_anywhere_goes_on(server, tmp_path, monkeypatch, stop_
 @pytest.mark.parametrize("stop_at", range(1, 8))
 def test_a_test_set_killed_anywhere_goes_on(server, tmp_path, monkeypatch, stop_at):
     server.files["/DAVIS.zip"] = zip_of({"DAVIS/img/a.jpg": jpg(), "DAVIS/gt/a.png": png(MASK)})
-    rename, calls = os.replace, []
-
-    def replace(source, target):
-        calls.append(target)
-        if len(calls) == stop_at:
-            raise KeyboardInterrupt
-        rename(source, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", replace)
-        with pytest.raises(KeyboardInterrupt):
-            download(sources.DATA_SETS["davis"], tmp_path, server.url)
-    download(sources.DATA_SETS["davis"], tmp_path, server.url)
+    download_stopped_once("davis", tmp_path, server.url, monkeypatch, stop_at)
     assert contents(tmp_path) == [
         ".downloads.json", "04_davis_input/imgs/a.jpg", "04_davis_input/masks/a.png",
         "DAVIS/gt/a.png", "DAVIS/img/a.jpg",
