@@ -1605,6 +1605,7 @@ def _write_metrics(history: Sequence[Dict[str, float]], path: Path) -> None:
 def _draw_progress(run: Run, shown: Sequence[Tuple[np.ndarray, np.ndarray, Simulation]], folder: Path) -> None:
     """Curves and a contact sheet, if utils can draw them (the course's own can't)."""
     try:
+        from utils.clicker import Click
         from utils.misc import contact_sheet, draw_curves, draw_probmap, draw_with_blend_and_clicks
     except ImportError:
         return
@@ -1616,7 +1617,7 @@ def _draw_progress(run: Run, shown: Sequence[Tuple[np.ndarray, np.ndarray, Simul
     draw_curves(curves, folder / "iou.png", "IoU on held-out photos after k clicks of the grader's protocol")
     rows = []
     for image, truth, played in shown:
-        clicks = [_SheetClick(positive, (y, x)) for y, x, positive in played.clicks]
+        clicks = [Click(positive, (y, x)) for y, x, positive in played.clicks]
         last = draw_with_blend_and_clicks(image, mask=played.masks[-1].astype(np.uint8), clicks_list=clicks)
         truth_tile = draw_with_blend_and_clicks(image, mask=truth.astype(np.uint8))
         probability = cv2.cvtColor(draw_probmap(played.probabilities[-1]), cv2.COLOR_BGR2RGB)
@@ -1625,15 +1626,6 @@ def _draw_progress(run: Run, shown: Sequence[Tuple[np.ndarray, np.ndarray, Simul
     beside = folder / "sheet.tmp"
     beside.write_bytes(cv2.imencode(".jpg", sheet[..., ::-1])[1].tobytes())
     os.replace(beside, folder / f"samples_{run.seen:08d}.jpg")
-
-
-class _SheetClick(NamedTuple):
-    is_positive: bool
-    coords: Tuple[int, int]
-
-    @property
-    def coords_and_indx(self) -> Tuple[int, int, int]:
-        return (*self.coords, 0)
 
 
 def _tile(image: np.ndarray, side: int = 256) -> np.ndarray:
