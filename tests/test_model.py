@@ -7,11 +7,23 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solution import BACKBONES, CheckpointError, ISModel, NetworkConfig, _guess_config, click_disks, save_model
+from solution import (
+    BACKBONES,
+    CheckpointError,
+    ISModel,
+    NetworkConfig,
+    _Convolution,
+    _DilatedDepthwise,
+    _guess_config,
+    _Norm,
+    click_disks,
+    save_model,
+)
 
 CPU = torch.device("cpu")
 
@@ -82,17 +94,64 @@ def test_bare_state_dict_is_recognised(model, small, tmp_path):
     assert torch.equal(look(again, 32, 32), look(small, 32, 32))
 
 
-def test_the_folded_copy_is_the_same_function(model):
-    original = copy.deepcopy(model)
-    for norm in (m for m in original.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+def plain(model: ISModel) -> ISModel:
+    """The same network of torch's own convolutions and norms, that know nothing of each other."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        for own, base in ((_Convolution, torch.nn.Conv2d), (_Norm, torch.nn.BatchNorm2d)):
+            if isinstance(module, own):
+                module.__class__ = base
+    return model
+
+
+@pytest.fixture
+def uneven(model) -> ISModel:
+    """A copy whose norms change what they are given, as pretrained ones do."""
+    model = copy.deepcopy(model)
+    for norm in (m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)):
         for values in (norm.running_mean, norm.weight.data, norm.bias.data):
             values.uniform_(0.5, 1.0)
         norm.running_var.uniform_(0.5, 2.0)
-    folded = original.folded()
-    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
-    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in original.modules())
-    expected = look(original, 48, 64)
-    assert torch.allclose(look(folded, 48, 64), expected, atol=1e-4 * float(expected.abs().max()))
+    return model
+
+
+def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    assert torch.allclose(found, expected, atol=2e-4 * float(expected.abs().max()))
+
+
+def test_norms_in_convolutions_and_the_folded_copy_are_the_same_function(uneven):
+    expected = look(plain(uneven), 48, 64)
+    assert_close(look(uneven, 48, 64), expected)
+    assert_close(look(uneven.folded(), 48, 64), expected)
+    assert any(m.norms for m in uneven.modules() if isinstance(m, _Convolution))  # the copy took nothing away
+    assert not any(m.norms for m in uneven.folded().modules() if isinstance(m, _Convolution))
+
+
+@pytest.mark.parametrize("model", ["mobilenet_v2", "resnet50"], indirect=True)
+def test_norms_in_convolutions_learn_the_same(uneven):
+    uneven.freeze_norm = True
+    before = uneven.aspp.project[1].running_mean.double()
+    gradients = []
+    for network in (plain(uneven), uneven):
+        network.double().train()  # in float32 some ReLUs would open that are closed there
+        network.aspp.project[-1].p = 0.0  # dropout would differ
+        torch.manual_seed(0)
+        image, points = torch.rand(2, 4, 48, 48).double(), torch.tensor([[[5.0, 6, 0], [-1, -1, -1]]] * 2)
+        (network(image, points)["instances"] ** 2).sum().backward()
+        gradients.append({name: p.grad for name, p in network.named_parameters()})
+        assert not torch.equal(network.aspp.project[1].running_mean, before)  # the heads' statistics are not frozen
+    for name, expected in gradients[0].items():
+        assert torch.allclose(gradients[1][name], expected, rtol=1e-4, atol=1e-8), name
+
+
+@pytest.mark.parametrize("size, rate", [(3, 2), (5, 2), (3, 3)])
+def test_the_gradient_of_dilated_depthwise_convolutions(size, rate):
+    torch.manual_seed(0)
+    x, weight, bias = torch.rand(2, 3, 7, 6), torch.rand(3, 1, size, size), torch.rand(3)
+    inputs = [tensor.double().requires_grad_() for tensor in (x, weight, bias)]
+    assert torch.autograd.gradcheck(lambda *given: _DilatedDepthwise.apply(*given, rate), inputs)
+    own = _DilatedDepthwise.apply(*inputs, rate)
+    assert torch.allclose(own, F.conv2d(*inputs, padding=rate * (size // 2), dilation=rate, groups=3))
 
 
 def test_output_strides(model):
