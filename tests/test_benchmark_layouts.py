@@ -1,4 +1,5 @@
 """The layouts that data sets are handed out in, each built small: its tasks, truths, clusters and complaints."""
+import errno
 import shutil
 from pathlib import Path
 
@@ -126,6 +127,16 @@ def test_berkeley_has_several_objects_an_image(tmp_path):
     assert [task.photo.cluster for task in list_tasks(str(tmp_path)).tasks][:2] == ["101", "101"]
 
 
+@pytest.mark.parametrize("rooms", [("images", "masks"), ("imgs", "masks")])
+def test_a_photo_that_is_there_once_for_each_object_is_one_cluster(tmp_path, rooms):
+    for name in ("101#001", "101#002", "37"):
+        write_image(tmp_path / rooms[0] / f"{name}.jpg")
+        write(tmp_path / rooms[1] / f"{name}.png", box(5, 5) * np.uint8(255))
+    for cluster in ("auto", "image"):
+        tasks = list_tasks(str(tmp_path), cluster=cluster).tasks
+        assert [(t.name, t.photo.cluster) for t in tasks] == [("101#001", "101"), ("101#002", "101"), ("37", "37")]
+
+
 @pytest.mark.parametrize("above", ["", "dataset", "benchmark_RELEASE/dataset"])
 def test_sbd(tmp_path, above):
     folder = tmp_path / above
@@ -244,6 +255,31 @@ def test_broken_photos_are_named_and_the_others_stay(tmp_path):
     reasons = dict(data.broken)
     assert "has no mask: put maskless.png into" in reasons["maskless"]
     assert "has several masks" in reasons["twice"]
+
+
+def test_a_file_that_can_not_be_read_loses_itself_only(tmp_path, monkeypatch):
+    for name in ("bad", "good"):
+        write_image(tmp_path / "imgs" / f"{name}.jpg")
+        write(tmp_path / "masks" / f"{name}.png", box(5, 5) * np.uint8(255))
+    read_bytes = Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        if path.name == "bad.png":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    data = list_tasks(str(tmp_path))
+    assert [task.name for task in data.tasks] == ["good"]
+    ((name, reason),) = data.broken
+    assert name == "bad" and "bad.png can't be read (Permission denied)" in reason
+
+
+def test_a_jpeg_is_no_label_map(tmp_path):
+    write_image(tmp_path / "images" / "a.jpg")
+    write(tmp_path / "labels" / "a.jpg", box(5, 5) * np.uint8(9))
+    ((_, reason),) = list_tasks(str(tmp_path)).broken
+    assert "a.jpg is a JPEG, which blurs labels" in reason
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", None])

@@ -111,6 +111,20 @@ def test_damage_has_the_ious_of_davis_585():
     assert kinds == {"grown", "eroded", "part lost"}
 
 
+def test_damage_counts_without_the_ignored_band():
+    truth = blob()
+    band = cv2.dilate(truth.view(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    truth[band & (truth == 0)] = -1  # as around the objects of GrabCut
+    grown = 0
+    for i in range(20):
+        mask = damage(truth, 0, f"task {i}")
+        assert DAMAGED_IOU[0] - 0.001 <= iou(mask & (truth != -1), truth == 1) <= DAMAGED_IOU[1] + 0.001
+        grown += (mask & (truth == 0)).any()
+        if (mask & (truth == 0)).any():
+            assert mask[truth == -1].all()  # no ring apart from the object
+    assert grown
+
+
 def test_damage_is_the_same_again_and_differs_between_tasks():
     assert np.array_equal(damage(blob(), 0, "a"), damage(blob(), 0, "a"))
     assert any(not np.array_equal(damage(blob(), 0, "a"), damage(blob(), seed, "a")) for seed in (1, 2, 3))

@@ -3,6 +3,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,6 +156,20 @@ def test_what_has_been_played_is_not_played_again(data, tmp_path, capsys):
     assert len((tmp_path / "out" / "journal.jsonl").read_bytes().splitlines()) == 4
 
 
+def test_models_of_one_file_are_told_apart_when_a_run_goes_on(data, tmp_path):
+    both = ("--model", "small=benchmark_models:SmallDisks")
+    assert run(data, tmp_path / "out", *both) == 0
+    rows, _ = read(tmp_path / "out")
+    assert len(list((tmp_path / "out" / "masks").iterdir())) == 2 * len(NAMES)
+    assert run(data, tmp_path / "out", *both) == 0
+    assert figures(read(tmp_path / "out")[0]) == figures(rows)
+
+
+def test_progress_tells_the_time_left(data, tmp_path, capsys):
+    assert run(data, tmp_path / "out") == 0
+    assert re.search(r"Disks: 100%.* 4/4 \[\d\d:\d\d<\d\d:\d\d", capsys.readouterr().err)
+
+
 # ------------------------------------------------------------------------------- what goes wrong
 
 
@@ -301,6 +316,19 @@ def test_a_log_that_does_not_fit(data, tmp_path, capsys):
     darken(data, NAMES[0])
     assert run(data, tmp_path / "second", *replay, "--replay-of", "Disks/exact") == 2
     assert "was made with another image or mask of ball_00001" in capsys.readouterr().err
+
+
+def test_a_log_from_other_starting_masks(data, tmp_path, capsys):
+    shutil.copytree(data / "masks", tmp_path / "starts")
+    for start, change in (("damaged", ()), (str(tmp_path / "starts"), ("redraw",))):
+        call = ("--start", start)
+        assert run(data, tmp_path / "first", *call) == 0
+        call += ("--replay", str(tmp_path / "first" / "clicks.jsonl"))
+        assert run(data, tmp_path / "second", *call) == 0
+        if change:
+            cv2.imwrite(str(tmp_path / "starts" / f"{NAMES[0]}.png"), np.full(SHAPE, 255, np.uint8))
+        assert run(data, tmp_path / "second", *call, "--seed", "1") == 2
+        assert "starts from another mask of ball_00001 than this run; use the" in capsys.readouterr().err
 
 
 def test_noise_is_tabled_against_the_exact_robot(data, tmp_path):

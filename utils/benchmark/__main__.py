@@ -12,6 +12,7 @@ out.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib.metadata
 import json
 import os
@@ -48,6 +49,7 @@ from utils.benchmark.workers import play_all
 
 CHECKPOINT = Path(__file__).resolve().parents[2] / "checkpoint.pth"
 ROBOTS = (EXACT, NOISY, "spread", "outside", "wrong-sign")
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 PACKAGES = ("torch", "numpy", "opencv-python-headless")
 
 
@@ -61,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"utils.benchmark: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        reason = f"{error.filename}: {error.strerror}; make room or choose another --out"
-        print(f"utils.benchmark: {reason}", file=sys.stderr)
+        remedy = "make room or choose another --out" if error.errno in DISK_FULL else "see that it can be used"
+        print(f"utils.benchmark: {error.filename or options.out}: {error.strerror}; {remedy}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)

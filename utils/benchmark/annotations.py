@@ -132,6 +132,8 @@ def _labels_of_picture(path: Path) -> np.ndarray:
     """Labels int32 (H, W). Pillow reads them, because OpenCV gives a palette's colours and not its indices."""
     from PIL import Image
 
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        raise DataError(f"{path} is a JPEG, which blurs labels; store PNG files")
     try:
         with Image.open(path) as picture:
             if picture.mode in ("RGB", "RGBA", "CMYK", "YCbCr"):

@@ -17,6 +17,7 @@ from utils.safe_pickle import load_pickle
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 VOID_LABELS = (255, 220)  # PASCAL's void, as an index and as the grey value that OpenCV makes of its colour
 DAVIS_FRAME = re.compile(r"(.+)_\d{5}")
+COPY = re.compile(r"#\d+$")
 ANY_FRAME = re.compile(r"(.*[^\d_-])[_-]?\d+")
 
 
@@ -73,7 +74,9 @@ def find_photos(
     if not photos:
         raise DataError(f"{folder} has no photos in the layout {name} ({LAYOUTS[name].looks})")
     if cluster != "auto":
-        photos = [replace(p, cluster=p.name if cluster == "image" else _sequence(p.name, ANY_FRAME)) for p in photos]
+        names = [_photo(photo.name) for photo in photos]
+        names = names if cluster == "image" else [_sequence(name, ANY_FRAME) for name in names]
+        photos = [replace(photo, cluster=name) for photo, name in zip(photos, names, strict=True)]
     return name, photos
 
 
@@ -99,7 +102,7 @@ def _run(folder: Path, split: str | None, ignore: tuple[int, ...] | None) -> Ite
     masks = _by_stem((folder / "masks").glob("*.*"))
     for image in images:
         stem = image.name.split(".")[0]
-        yield _pair(image, masks.get(stem, []), folder / "masks", cluster=_sequence(stem, DAVIS_FRAME))
+        yield _pair(image, masks.get(stem, []), folder / "masks", cluster=_sequence(_photo(stem), DAVIS_FRAME))
 
 
 def _davis(folder: Path, split: str | None, ignore: tuple[int, ...] | None) -> Iterator[Photo]:
@@ -161,7 +164,7 @@ def _berkeley(folder: Path, split: str | None, ignore: tuple[int, ...] | None) -
     for image in images:
         found = masks.get(image.stem, [])
         problem = "" if found else f"{image} has no mask: put {image.stem}.png into {folder / 'masks'}"
-        yield Photo(image.stem, image, tuple(found), "masks", image.stem, problem=problem)
+        yield Photo(image.stem, image, tuple(found), "masks", _photo(image.stem), problem=problem)
 
 
 def _sbd(folder: Path, split: str | None, ignore: tuple[int, ...] | None) -> Iterator[Photo]:
@@ -289,6 +292,11 @@ def _by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:
     for path in sorted(paths):
         result.setdefault(path.stem, []).append(path)
     return result
+
+
+def _photo(name: str) -> str:
+    """The name without the object's number: a photo with several objects may be there once for each, as 12003#002."""
+    return COPY.sub("", name)
 
 
 def _sequence(name: str, frame: re.Pattern[str]) -> str:

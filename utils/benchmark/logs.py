@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from utils.benchmark.annotations import DataError
-from utils.benchmark.runner import Protocol, Record, parse_record, write_whole
+from utils.benchmark.runner import DAMAGED, Protocol, Record, parse_record, start_digest, write_whole
 from utils.benchmark.tasks import Task
 
 
@@ -59,6 +59,9 @@ def match_log(path: Path, log: Sequence[Record], tasks: Sequence[Task], protocol
             raise DataError(f"{path} was made with another image or mask of {task.name} than {task.photo.image}")
         if start != protocol.start:
             raise DataError(f"{path} starts from {start}, this run from {protocol.start}; use --start {start}")
+        if record.start_digest != start_digest(task, protocol):
+            remedy = "the same --seed" if start == DAMAGED else f"the masks that {start} held then"
+            raise DataError(f"{path} starts from another mask of {task.name} than this run; use {remedy}")
         if len(record.clicks) < protocol.clicks:
             raise DataError(f"{path} has {len(record.clicks)} clicks on {task.name}; use --clicks {len(record.clicks)}")
     return found

@@ -69,6 +69,7 @@ class Record:
     model: str
     robot: str
     start: str
+    start_digest: str = ""
     error: str = ""
     height: int = 0
     width: int = 0
@@ -99,26 +100,34 @@ def plan_jobs(
     for task in tasks:
         if logs is not None:
             log = tuple((y, x, is_positive) for y, x, is_positive in logs[task.data, task.name][: protocol.clicks])
-            jobs.append(Job(task, model, REPLAY, None, protocol, _key(task, model_digests, protocol, log), log))
+            jobs.append(Job(task, model, REPLAY, None, protocol, _key(task, model, model_digests, protocol, log), log))
             continue
         for robot, noise in protocol.robots:
-            jobs.append(Job(task, model, robot, noise, protocol, _key(task, model_digests, protocol, noise)))
+            jobs.append(Job(task, model, robot, noise, protocol, _key(task, model, model_digests, protocol, noise)))
     return jobs
 
 
-def _key(task: Task, model_digests: Mapping[str, str], protocol: Protocol, robot: object) -> str:
+def _key(
+    task: Task, model: ModelSpec, model_digests: Mapping[str, str], protocol: Protocol, robot: object
+) -> str:
     robot = asdict(robot) if isinstance(robot, Noise) else robot
-    files, models, start = task.files, sorted(model_digests.values()), _start_digest(task, protocol.start)
-    parts = [task.data, task.name, files, models, protocol.clicks, start, protocol.seed, robot]
+    # one module's file may hold several models; a checkpoint may be moved or called otherwise
+    attribute = model.source if model.kind == "object" else ""
+    models = [*sorted(model_digests.values()), attribute, model.device]
+    start = start_digest(task, protocol)
+    parts = [task.data, task.name, task.files, models, protocol.clicks, start, protocol.seed, robot]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
-def _start_digest(task: Task, start: str) -> str:
-    if start in (NOTHING, DAMAGED):
-        return start
+def start_digest(task: Task, protocol: Protocol) -> str:
+    """What a task's starting mask depends on: equal for equal masks."""
+    if protocol.start == NOTHING:
+        return NOTHING
+    if protocol.start == DAMAGED:
+        return f"{DAMAGED} by seed {protocol.seed}"
     try:
-        return hashlib.sha256(find_start(Path(start), task).read_bytes()).hexdigest()
-    except DataError:
+        return hashlib.sha256(find_start(Path(protocol.start), task).read_bytes()).hexdigest()
+    except (DataError, OSError):
         return "missing"  # the job will say so
 
 
@@ -146,7 +155,8 @@ def record_of(job: Job, error: str = "") -> Record:
     """An empty record of a job, or that of its failure."""
     task = job.task
     about = task.data, task.name, task.photo.cluster, str(task.photo.image), task.files
-    return Record(job.key, *about, job.model.name, job.robot, job.protocol.start, error)
+    start = job.protocol.start, start_digest(task, job.protocol)
+    return Record(job.key, *about, job.model.name, job.robot, *start, error)
 
 
 def peak_memory(device: str) -> int:

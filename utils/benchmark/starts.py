@@ -19,7 +19,8 @@ def damage(truth: np.ndarray, seed: int, task: str) -> np.ndarray:
     """The object of a ground truth (H, W) of 1, 0 and -1 after an erosion, a dilation or the loss of a part.
 
     One of the three is drawn, and the IoU of the damaged mask, between 0.75 and 0.85, which it then has up to a pixel;
-    an object that leaves no room to grow is eroded instead. The draws depend on seed and task alone.
+    an object that leaves no room to grow is eroded instead. Ignored pixels that a dilation runs over belong to the mask
+    but not to its IoU. The draws depend on seed and task alone.
 
     Returns:
         bool (H, W).
@@ -32,8 +33,11 @@ def damage(truth: np.ndarray, seed: int, task: str) -> np.ndarray:
         return is_object
     centre = random.integers(len(rows))
     surplus = round(len(rows) / target) - len(rows)
-    if kind == "dilation" and surplus <= is_object.size - len(rows):
-        return is_object | _nearest(_distance(~is_object), ~is_object, surplus)
+    if kind == "dilation" and surplus <= np.count_nonzero(truth == 0):
+        distance = _distance(~is_object)
+        grown = _nearest(distance, truth == 0, surplus)
+        reach = distance[grown].max(initial=0)
+        return is_object | grown | ((truth == -1) & (distance <= reach))
     if kind == "part removal":
         rank = np.hypot(*(axis - at for axis, at in zip(np.indices(truth.shape), (rows[centre], columns[centre]),
                                                         strict=True)))

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -81,7 +81,10 @@ def list_tasks(
     chosen = _spread(pairs, limit)
     if not chosen and not broken:
         raise DataError(f"{folder} has no object of {min_area} pixels; see --min-area and --ignore-label")
-    tasks = _name_tasks(name or folder.name, chosen, several={photo.name for photo, _ in pairs if _has_parts(photo)})
+    digests, unread = _digest_photos({photo for photo, _ in chosen})
+    chosen, broken = [pair for pair in chosen if pair[0] in digests], [*broken, *unread]
+    several = {photo.name for photo, _ in pairs if _has_parts(photo)}
+    tasks = _name_tasks(name or folder.name, chosen, several, digests)
     return DataSet(name or folder.name, str(folder), layout, tasks, tuple(broken))
 
 
@@ -163,15 +166,28 @@ def _spread(pairs: list[tuple[Photo, int]], limit: int | None) -> list[tuple[Pho
     return [pairs[i * len(pairs) // limit] for i in range(limit)]
 
 
-def _name_tasks(data: str, pairs: Sequence[tuple[Photo, int]], several: set[str]) -> tuple[Task, ...]:
+def _name_tasks(
+    data: str, pairs: Sequence[tuple[Photo, int]], several: set[str], digests: dict[Photo, str]
+) -> tuple[Task, ...]:
     tasks: dict[str, Task] = {}
-    digests = {photo: _digest_of_files(photo) for photo in {photo for photo, _ in pairs}}
     for photo, object_id in pairs:
         name = f"{photo.name}#{object_id}" if photo.name in several else photo.name
         if name in tasks:
             raise DataError(f"{photo.image} and {tasks[name].photo.image} have the same name; rename one of them")
         tasks[name] = Task(data, name, photo, object_id, digests[photo])
     return tuple(tasks.values())
+
+
+def _digest_photos(photos: Iterable[Photo]) -> tuple[dict[Photo, str], list[tuple[str, str]]]:
+    """The digests of those whose files can be read, and of the others the name and the reason."""
+    digests, unread = {}, []
+    for photo in photos:
+        try:
+            digests[photo] = _digest_of_files(photo)
+        except OSError as error:
+            reason = f"{error.filename or photo.image} can't be read ({error.strerror}); fetch it again or remove it"
+            unread.append((photo.name, reason))
+    return digests, sorted(unread)
 
 
 def _digest_of_files(photo: Photo) -> str:
