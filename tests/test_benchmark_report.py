@@ -19,6 +19,8 @@ from solution import ISModel, Predictor, save_model
 from utils.benchmark.__main__ import main
 from utils.benchmark.charts import Curve, area_axis, click_axis, curves_chart, percent_axis, scatter_chart
 from utils.benchmark.pictures import draw_task
+from utils.benchmark.report import _choose_pictures
+from utils.benchmark.runner import Record
 from utils.clicker import Clicker
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,7 +90,7 @@ def test_the_file_needs_nothing_else(out):
         assert not any(name.startswith("on") for name in attributes)
     assert not re.search(r"url\(|@import|https?://", text)
     pictures = [attributes for tag, attributes in outline.tags if tag == "img"]
-    assert len(pictures) == 2 * (18 + 18)  # all are among the 24 worst and the 24 random ones
+    assert len(pictures) == 2 * 18  # of each model all: the 24 worst and 24 random ones would be the same
     assert all(picture["alt"] for picture in pictures)
 
 
@@ -231,8 +233,11 @@ def test_ticks_of_clicks(clicks):
 
 def test_the_axis_of_areas_is_logarithmic():
     axis = area_axis([0.002, 0.3])
-    assert (axis.low, axis.high) == (pytest.approx(0.001), pytest.approx(1.0))
-    assert axis.part(0.01) - axis.part(0.001) == pytest.approx(axis.part(0.1) - axis.part(0.01))
+    assert (axis.low, axis.high) == (pytest.approx(0.002), pytest.approx(0.5))
+    assert [axis.write(tick) for tick in axis.ticks] == ["0.2", "0.5", "1", "2", "5", "10", "20", "50"]
+    assert axis.part(0.02) - axis.part(0.002) == pytest.approx(axis.part(0.2) - axis.part(0.02))
+    assert (area_axis([1.0]).low, area_axis([1.0]).high) == (pytest.approx(0.1), 1.0)  # a single area has room too
+    assert [axis.write(tick) for tick in area_axis([1e-4, 0.9]).ticks] == ["0.01", "0.1", "1", "10", "100"]
     assert scatter_chart("size", {"a": [(0.01, 0.5), (0.2, 0.9)]}, axis, percent_axis("IoU")).count("<circle") == 2 + 1
 
 
@@ -248,3 +253,26 @@ def test_a_picture_of_a_task():
     assert picture[107, 145, 2] > 150 > picture[107, 145, 0]  # a positive click is blue,
     assert picture[107, 245, 0] > 150 > picture[107, 245, 2]  # a negative one red
     assert (picture[10, 390] == 45).all() and (picture[10, 200] == 100).all()
+
+
+def test_a_click_at_the_edge_is_drawn_whole():
+    truth = np.zeros((100, 200), np.int8)
+    middle, corner = (draw_task(np.zeros((100, 200, 3), np.uint8), truth, truth > 0, [at], 200)
+                      for at in ((50, 100, False), (0, 0, False)))
+    assert corner.any(axis=2).sum() == middle.any(axis=2).sum() > 200
+
+
+def record(task: str, iou: float) -> Record:
+    return Record("", "data", task, task, "", "", "model", "exact", "nothing", ious=[iou] * 3)
+
+
+def test_the_worst_and_random_tasks_are_shown():
+    records = [record(f"{i:03d}", i / 100) for i in range(100)]
+    found = _choose_pictures(records, 3, seed=0)
+    assert list(found) == ["the 24 worst tasks", "24 random tasks"]
+    assert [r.task for r in found["the 24 worst tasks"]] == [f"{i:03d}" for i in range(24)]
+    drawn = found["24 random tasks"]
+    assert len({r.task for r in drawn}) == 24 and max(r.ious[2] for r in drawn) > 0.5
+    assert drawn == _choose_pictures(records, 3, seed=0)["24 random tasks"]
+    assert drawn != _choose_pictures(records, 3, seed=1)["24 random tasks"]
+    assert _choose_pictures(records[:24][::-1], 3, seed=0) == {"all 24 tasks, the worst first": records[:24]}

@@ -201,6 +201,18 @@ def test_a_model_that_fails_on_one_image(data, tmp_path, model, error, jobs):
     assert all(row["IoU@5"] for row in rows if not row["error"])
 
 
+def test_the_report_tells_whose_means_are_of_fewer_tasks(data, tmp_path):
+    darken(data, NAMES[1])
+    arguments = ("--model", "benchmark_models:DislikesDark", "--robot", "exact", "outside")
+    assert run(data, tmp_path / "out", *arguments, clicks=3) == 1
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "Tasks that did not fail: Disks 4, DislikesDark 3" in report
+    assert "1 task failed." in report  # with two robots
+    for kind in ("points of IoU", "points of Boundary IoU", "clicks needed"):
+        assert f"data: DislikesDark − Disks, {kind}. 3 tasks" in report
+        assert f"data: DislikesDark, {kind}. 3 tasks" in report and f"data: Disks, {kind}. 4 tasks" in report
+
+
 def test_every_task_may_fail(data, tmp_path):
     assert run(data, tmp_path / "out", model="benchmark_models:Logits") == 1
     rows, summary = read(tmp_path / "out")

@@ -59,10 +59,17 @@ def click_axis(clicks: int) -> Axis:
 
 
 def area_axis(areas: Sequence[float]) -> Axis:
-    """Powers of ten, in per cent of the image, around all areas (parts of the image above 0)."""
-    low, high = (10.0 ** f(math.log10(edge)) for f, edge in ((math.floor, min(areas)), (math.ceil, max(areas))))
-    high = max(high, 10 * low)
-    ticks = [10.0**i for i in range(round(math.log10(low)), round(math.log10(high)) + 1)]
+    """Around all areas (parts of the image above 0, at most 1), from one of ..., 1, 2, 5, 10, 20, ... % to another.
+
+    These are the ticks too, or the powers of ten alone where that would be many.
+    """
+    exponents = range(math.floor(math.log10(min(areas))) - 1, 0)
+    steps = [*(float(f"{factor}e{i}") for i in exponents for factor in (1, 2, 5)), 1.0]
+    last = next(i for i, step in enumerate(steps) if step >= max(areas))
+    first = min(max(i for i, step in enumerate(steps) if step <= min(areas)), last - 3)
+    ticks = steps[first : last + 1]
+    low, high = ticks[0], ticks[-1]
+    ticks = ticks if len(ticks) <= 8 else [step for step in ticks if f"{step:e}".startswith("1.")]
     return Axis("object's area, % of the image", low, high, ticks, lambda value: f"{100 * value:g}", is_log=True)
 
 

@@ -50,7 +50,8 @@ def _resize(region: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _draw_click(picture: np.ndarray, at: tuple[int, int], is_positive: bool) -> None:
-    x, y = at
+    """A disk with its sign, whole even at the edge: (0, 0) is where the robot clicks when no error is left."""
+    x, y = at = tuple(int(np.clip(c, 10, max(10, side - 11))) for c, side in zip(at, picture.shape[1::-1], strict=True))
     cv2.circle(picture, at, 9, (255, 255, 255), -1, cv2.LINE_AA)
     cv2.circle(picture, at, 8, POSITIVE if is_positive else NEGATIVE, -1, cv2.LINE_AA)
     cv2.line(picture, (x - 4, y), (x + 4, y), (255, 255, 255), 2)

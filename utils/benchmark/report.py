@@ -24,6 +24,7 @@ STYLE = Path(__file__).with_name("report.css")
 SHOWN_TASKS = 24
 TABLE_CLICKS = (0, 1, 2, 3, 5, 10, 20, 50, 100)
 CHART_TARGETS = (0.85, 0.90)
+NARROW_COLUMNS = 3  # so many stand side by side on a phone
 
 Figures = Mapping[str, Estimate]
 
@@ -81,8 +82,8 @@ def _head(run: Run, failures: Sequence[Record]) -> str:
     dialogues = sum(not record.error for record in run.records)
     warning = ""
     if failures:
-        word = "task" if len(failures) == 1 else "tasks"
-        warning = f' <a class="warning" href="#failed">{len(failures)} {word} failed.</a>'
+        count = len({(record.data, record.task) for record in failures})
+        warning = f' <a class="warning" href="#failed">{count} task{"" if count == 1 else "s"} failed.</a>'
     return (
         f"<header><h1>{html.escape(_title(run))}</h1>\n"
         f"<p>{dialogues} dialogues of {protocol.clicks} {_clicks(protocol.clicks)}, starting {start}. "
@@ -98,9 +99,18 @@ def _data_section(run: Run, data: str) -> str:
     sharing = "" if first.clusters == first.tasks else f", intervals over {first.clusters} sequences or images"
     one = " No intervals: all tasks share one sequence or image." if first.clusters == 1 else ""
     columns = {name: result.figures for name, result in shown.items()}
-    heading = f"<h2>{html.escape(data)}</h2>\n<p>{first.tasks} tasks{sharing}, robot user {robot}.{one}</p>"
+    tasks = html.escape(_count_tasks({name: result.tasks for name, result in shown.items()}))
+    heading = f"<h2>{html.escape(data)}</h2>\n<p>{tasks}{sharing}, robot user {robot}.{one}</p>"
     tables = _result_tables(run.protocol, columns, shown)
     return f"<section>{heading}\n{tables}\n{_charts(run, data, shown)}\n{_all_clicks(run.protocol, columns)}</section>"
+
+
+def _count_tasks(counts: Mapping[str, int]) -> str:
+    """The number of tasks; each model's own where some failed on some of them, as their means are of other tasks."""
+    if len(set(counts.values())) == 1:
+        count = next(iter(counts.values()))
+        return f"{count} task{'' if count == 1 else 's'}"
+    return "Tasks that did not fail: " + ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def _result_tables(protocol: Protocol, columns: Mapping[str, Figures], results: Mapping[str, Result]) -> str:
@@ -191,44 +201,55 @@ def _robustness_section(run: Run) -> str:
         for name, noise in noises
     )
     explanation = f"Noisy robot users minus the exact one ({kinds}). Bold where the interval leaves zero out."
-    data_sets = dict.fromkeys(pair.data for pair in run.summary.robustness)
-    absolute = "".join(_robots_table(run, data) for data in data_sets)
+    noisy = dict.fromkeys((pair.data, pair.minuend.rsplit(", ", 1)[0]) for pair in run.summary.robustness)
+    absolute = "".join(_robots_table(run, data, model) for data, model in noisy)
     return _differences("Robustness", explanation, run.summary.robustness, run.protocol, absolute)
 
 
-def _robots_table(run: Run, data: str) -> str:
-    """Every robot's own figures, to stand above the differences."""
-    columns = {f"{r.model}, {r.robot}": r.figures for r in run.summary.results if r.data == data}
+def _robots_table(run: Run, data: str, model: str) -> str:
+    """A model's own figures with every robot, to stand above the differences."""
+    columns = {r.robot: r.figures for r in run.summary.results if (r.data, r.model) == (data, model)}
     rows = _iou_rows(run.protocol)
     for cap in caps(run.protocol.clicks):
         rows += [Row(f"NoC{cap}@{percent(t)}", f"NoC{cap}@{percent(t)}", _two_decimals) for t in TARGETS]
-    return _table(f"{data}: with every robot", columns, rows)
+    return _table(f"{data}: {model} with every robot", columns, rows)
 
 
 def _differences(
     heading: str, explanation: str, pairs: Sequence[Pair], protocol: Protocol, tables_above: str = ""
 ) -> str:
+    """Tables for each data set and pair of models, or each model where robots are compared; a column a robot."""
+    groups: dict[tuple[str, str], list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault((pair.data, _name_pair(pair)[0]), []).append(pair)
     tables = [tables_above]
-    for data in dict.fromkeys(pair.data for pair in pairs):
-        there = [pair for pair in pairs if pair.data == data]
-        columns = {_pair_name(pair): pair.figures for pair in there}
-        rows = [Row(f"IoU@{k}", f"IoU@{k}", _signed_percent) for k in _table_clicks(protocol) if k]
-        rows += [Row(f"BIoU@{k}", f"BIoU@{k}", _signed_percent) for k in _table_clicks(protocol) if k]
-        for cap in caps(protocol.clicks):
-            rows += [Row(f"NoC{cap}@{percent(t)}", f"NoC{cap}@{percent(t)}", _signed) for t in TARGETS]
-        counts = ", ".join(str(n) for n in dict.fromkeys(pair.tasks for pair in there))
-        caption = f"{data}, {counts} tasks: differences, IoU in points"
-        tables.append(_table(caption, columns, rows, is_difference=True))
-    body = f'<div class="tables wide">{"".join(tables)}</div>'
+    for (data, name), there in groups.items():
+        columns = {_name_pair(pair)[1]: pair.figures for pair in there}
+        tasks = _count_tasks({_name_pair(pair)[1]: pair.tasks for pair in there})
+        for kind, rows in _difference_rows(protocol).items():
+            tables.append(_table(f"{data}: {name}, {kind}. {tasks}", columns, rows, is_difference=True))
+    body = f'<div class="tables">{"".join(tables)}</div>'
     return f"<section><h2>{heading}</h2>\n<p>{html.escape(explanation)}</p>\n{body}</section>"
 
 
-def _pair_name(pair: Pair) -> str:
-    """What is subtracted from what; the model or robot that both have in common is said once."""
+def _difference_rows(protocol: Protocol) -> dict[str, list[Row]]:
+    """The lines of each table by what it is about."""
+    clicks = [k for k in _table_clicks(protocol) if k]
+    names = [f"{count}{cap}@{percent(t)}" for count in ("NoC", "NoI") for cap in caps(protocol.clicks) for t in TARGETS]
+    ious = [Row(f"IoU@{k}", f"IoU@{k}", _signed_percent) for k in clicks]
+    return {
+        "points of IoU": [*ious, Row("area under curve", "AuC", _signed_percent)],
+        "points of Boundary IoU": [Row(f"BIoU@{k}", f"BIoU@{k}", _signed_percent) for k in clicks],
+        "clicks needed": [Row(name, name, _signed) for name in names],
+    }
+
+
+def _name_pair(pair: Pair) -> tuple[str, str]:
+    """What is subtracted from what: the models and the robot that both have, or the model and the robots."""
     (model, robot), (other, other_robot) = (name.rsplit(", ", 1) for name in (pair.minuend, pair.subtrahend))
     if robot == other_robot:
-        return f"{model} − {other}, {robot}"
-    return f"{model}, {robot} − {other_robot}"
+        return f"{model} − {other}", robot
+    return model, f"{robot} − {other_robot}"
 
 
 def _pictures_section(run: Run, out: Path) -> str:
@@ -239,11 +260,9 @@ def _pictures_section(run: Run, out: Path) -> str:
         records = [record for record in records if record.robot == records[0].robot and record.mask_file(out).is_file()]
         if not records:  # known from a log only
             continue
-        worst = sorted(records, key=lambda record: (record.ious[shown - 1], record.data, record.task))[:SHOWN_TASKS]
-        order = np.random.default_rng(run.protocol.seed).permutation(len(records))[:SHOWN_TASKS]
-        for heading, chosen in (("worst", worst), ("random", [records[i] for i in sorted(order)])):
+        for heading, chosen in _choose_pictures(records, shown, run.protocol.seed).items():
             pictures = "".join(_picture(run, record, out, shown) for record in chosen)
-            title = f"{html.escape(model)}: {len(chosen)} {heading} tasks"
+            title = f"{html.escape(model)}: {heading}"
             parts.append(f'<h3>{title}</h3>\n<div class="pictures">{pictures}</div>')
     if not parts:
         return ""
@@ -252,6 +271,16 @@ def _pictures_section(run: Run, out: Path) -> str:
         "blue plus signs are positive clicks, red minus signs negative ones; darkened pixels are ignored.</p>"
     )
     return f"<section><h2>Pictures</h2>\n{legend}\n{''.join(parts)}</section>"
+
+
+def _choose_pictures(records: Sequence[Record], shown: int, seed: int) -> dict[str, list[Record]]:
+    """The worst and random ones by heading, 24 of each; all where there are no more, because both would show them."""
+    worst = sorted(records, key=lambda record: (record.ious[shown - 1], record.data, record.task))
+    if len(records) <= SHOWN_TASKS:
+        return {f"all {len(records)} tasks, the worst first": worst}
+    order = np.random.default_rng(seed).permutation(len(records))[:SHOWN_TASKS]
+    chosen = [records[i] for i in sorted(order)]
+    return {f"the {SHOWN_TASKS} worst tasks": worst[:SHOWN_TASKS], f"{SHOWN_TASKS} random tasks": chosen}
 
 
 def _picture(run: Run, record: Record, out: Path, shown: int) -> str:
@@ -270,7 +299,7 @@ def _failures_section(failures: Sequence[Record]) -> str:
     if not failures:
         return ""
     rows = [(f"{r.data} {r.task}", [html.escape(f"{r.model}, {r.robot}: {r.error}")]) for r in failures]
-    table = _html_table("They are in no figure above.", ["what went wrong"], rows, kind="texts")
+    table = _html_table("Left out of all figures above", ["what went wrong"], rows, kind="texts")
     return f'<section id="failed"><h2>Failed tasks</h2>\n{table}</section>'
 
 
@@ -278,7 +307,8 @@ MEASURES = {
     "IoU@k": "Mean intersection over union after k clicks; @0 is the starting mask. Two empty masks have an IoU of 1.",
     "NoC@t": "Mean number of clicks until the IoU is at least t % (Xu et al. 2016), a cap for tasks that never get "
     "there: 20 as in RITM (Sofiiuk et al. 2021), and 100 as in f-BRS (2020). SAIC-IS calls it NoI.",
-    "NoF@t": "Number of failures: tasks that do not reach t % within the cap.",
+    "NoF@t": "Number of failures: tasks that do not reach t % within the cap. (RITM's code prints the tasks that take "
+    "the cap's number of clicks, those that get there with the last one among them.)",
     "BIoU": "Boundary IoU (Cheng et al. 2021): IoU of the masks' inner bands, 2 % of the image's diagonal wide.",
     "NoI": "NoC's count, on Boundary IoU.",
     "Area under curve": "Area under the IoU over clicks by trapezia, divided by its width.",
@@ -288,7 +318,8 @@ MEASURES = {
     "against false positives), as RITM and the course's grader do.",
     "Ignored pixels": "Belong to neither mask, in clicks and in scores.",
     "Damaged start": "The truth after a seeded erosion, dilation or loss of a part, with an IoU of 75 to 85 %, as "
-    "FocalClick's DAVIS-585 (Chen et al. 2022) has it; the first click corrects it.",
+    "FocalClick's DAVIS-585 (Chen et al. 2022) has it; the first click corrects it, and NoC counts it even if the mask "
+    "had the IoU before.",
 }
 
 
@@ -334,9 +365,11 @@ def _html_table(caption: str, columns: Sequence[str], rows: Sequence[tuple[str, 
         f'<tr><th scope="row">{html.escape(label)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
         for label, cells in rows
     )
-    table = f"<caption>{html.escape(caption)}</caption><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody>"
+    title = f"<caption><span>{html.escape(caption)}</span></caption>"
+    table = f"{title}<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody>"
     name = html.escape(caption, quote=True)
-    region = f'<div class="table" role="region" tabindex="0" aria-label="{name}">'
+    room = "table wide" if len(columns) > NARROW_COLUMNS else "table"
+    region = f'<div class="{room}" role="region" tabindex="0" aria-label="{name}">'
     return f'{region}<table class="{kind}">{table}</table></div>'
 
 
