@@ -8,12 +8,25 @@ import torch
 
 from solution import ISModel, NetworkConfig, Recipe, Run
 from utils import bench
+from utils.benchmark.tasks import list_tasks, read_task
 
 
 def test_the_frame_has_the_size_of_davis_and_its_object() -> None:
     image, truth = bench.load_frame()
     assert image.shape == (480, 854, 3) and image.dtype == np.uint8
     assert truth.shape == (480, 854) and set(np.unique(truth)) == {0, 1}
+
+
+def test_the_benchmark_room_is_timed_at_the_size_of_davis(tmp_path, capsys) -> None:
+    bench.write_frames(tmp_path, 3)
+    tasks = list_tasks(str(tmp_path)).tasks
+    assert len(tasks) == 3 and len({task.files for task in tasks}) == 3
+    for task in tasks:
+        image, truth = read_task(task)
+        assert image.shape == (480, 854, 3) and 0 < (truth == 1).mean() < 0.9
+    bench.bench_harness("grabcut", tasks=3)
+    shown = capsys.readouterr().out
+    assert "['854x480']" in shown and "harness part" in shown and "scaling" in shown
 
 
 def test_clicks_are_timed_with_every_option() -> None:

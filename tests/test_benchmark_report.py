@@ -19,7 +19,7 @@ from solution import ISModel, Predictor, save_model
 from utils.benchmark.__main__ import main
 from utils.benchmark.charts import Curve, area_axis, click_axis, curves_chart, percent_axis, scatter_chart
 from utils.benchmark.pictures import draw_task
-from utils.benchmark.report import _choose_pictures
+from utils.benchmark.report import _choose_pictures, _signed
 from utils.benchmark.runner import Record
 from utils.clicker import Clicker
 
@@ -260,6 +260,10 @@ def test_a_click_at_the_edge_is_drawn_whole():
     middle, corner = (draw_task(np.zeros((100, 200, 3), np.uint8), truth, truth > 0, [at], 200)
                       for at in ((50, 100, False), (0, 0, False)))
     assert corner.any(axis=2).sum() == middle.any(axis=2).sum() > 200
+
+
+def test_signs_of_differences():
+    assert [_signed(v) for v in (1.5, -1.5, 0.001, -0.001, 0.0)] == ["+1.50", "−1.50", "0.00", "0.00", "0.00"]
 
 
 def record(task: str, iou: float) -> Record:

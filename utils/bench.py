@@ -10,6 +10,7 @@ import dataclasses
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,9 +48,9 @@ def print_table(title: str, rows: Sequence[tuple[str, float, str]], reference: f
         print(f"  {name:<34}{value:>10.3f} {unit:<12}{value / reference:>7.2f} x")
 
 
-def load_frame() -> tuple[np.ndarray, np.ndarray]:
+def load_frame(index: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """A rendered scene at the size of a DAVIS frame: RGB uint8 (480, 854, 3), and its mask as int32."""
-    path = sorted((PICTURE / "imgs").iterdir())[0]
+    path = sorted((PICTURE / "imgs").iterdir())[index]
     image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
     mask = cv2.imread(str(next((PICTURE / "masks").glob(f"{path.name.split('.')[0]}.*"))), cv2.IMREAD_GRAYSCALE)
     mask = cv2.resize(mask, SIZE, interpolation=cv2.INTER_NEAREST) > 0
@@ -131,11 +132,23 @@ def step_parts(run: Run, batch: dict[str, Any], repeats: int) -> dict[str, float
     }
 
 
-def bench_harness(checkpoint: str) -> None:
-    """What utils.benchmark adds to a click, and how it scales with processes, on the rendered scenes."""
-    measured = speed.measure(str(PICTURE), model=checkpoint)
+def write_frames(folder: Path, count: int) -> None:
+    """Writes the first rendered scenes at the size of a DAVIS frame into a folder, as run.py reads them."""
+    for room in ("imgs", "masks"):
+        (folder / room).mkdir()
+    for i in range(count):
+        image, mask = load_frame(i)
+        cv2.imwrite(str(folder / "imgs" / f"{i}.jpg"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        cv2.imwrite(str(folder / "masks" / f"{i}.png"), mask.astype(np.uint8) * 255)
+
+
+def bench_harness(checkpoint: str, tasks: int = 16) -> None:
+    """What utils.benchmark adds to a click at DAVIS's size, and how it scales with processes."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_frames(Path(folder), tasks)
+        measured = speed.measure(folder, checkpoint, tasks)
     added = speed.harness_milliseconds(SIZE[1], SIZE[0])
-    print(f"\nBenchmark room\n  {'harness a click, at 854x480':<34}{added:>10.1f} ms")
+    print(f"\nBenchmark room\n  {'harness a click, decoding left out':<34}{added:>10.1f} ms")
     for name, value in measured.items():
         shown = f"{value:.3f}" if isinstance(value, float) else str(value)
         print(f"  {name.replace('_', ' '):<34}{shown:>10}")

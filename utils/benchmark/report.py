@@ -403,4 +403,5 @@ def _two_decimals(value: float) -> str:
 
 
 def _signed(value: float, decimals: int = 2) -> str:
-    return f"{value:+.{decimals}f}".replace("-", "−")
+    text = f"{value:+.{decimals}f}".replace("-", "−")
+    return text if text.strip("+−0.") else text[1:]  # nothing has no sign
