@@ -1,5 +1,6 @@
 """The layouts that data sets are handed out in, each built small: its tasks, truths, clusters and complaints."""
 import errno
+import pickle
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from utils.benchmark.annotations import DataError
 from utils.benchmark.layouts import find_photos
 from utils.benchmark.tasks import list_tasks, read_task
 from utils.datasets import CocoLvisDataset
+from utils.safe_pickle import load_pickle
 
 HEIGHT, WIDTH = 40, 60
 SHAPE = (HEIGHT, WIDTH)
@@ -192,6 +194,17 @@ def test_coco_lvis_gives_the_masks_of_the_training_data(coco_lvis):
     assert len(truths(split, min_area=1)) == 9
     shutil.copytree(split, coco_lvis / "val")
     assert list(truths(coco_lvis)) == names
+
+
+def test_a_coco_lvis_photo_without_objects_is_no_fault(coco_lvis):
+    split = coco_lvis / "train"
+    before = list_tasks(str(split))
+    annotations = load_pickle(split / "hannotation.pickle")
+    annotations["000000999999"] = {"num_instance_masks": 0, "hierarchy": {}}
+    (split / "hannotation.pickle").write_bytes(pickle.dumps(annotations))
+    (split / "masks" / "000000999999.pickle").write_bytes(pickle.dumps(([], [])))
+    write_image(split / "images" / "000000999999.jpg")
+    assert list_tasks(str(split)) == before and not before.broken
 
 
 def test_labels(tmp_path):

@@ -434,6 +434,14 @@ def test_test_sets_are_laid_out_for_run_py_too(server, tmp_path, capsys):
     assert len(server.requests) == count and "is in place" in capsys.readouterr().out
 
 
+def test_what_the_finder_adds_to_an_archive_is_not_taken_for_the_set(server, tmp_path):
+    files = {"data_GT/a.jpg": jpg(), "boundary_GT/a.bmp": png(MASK)}
+    archive = {f"grabcut/{name}": content for name, content in files.items()}
+    server.files["/m/GrabCut.zip"] = zip_of({**archive, **{f"__MACOSX/grabcut/{name}": b"finder" for name in files}})
+    assert main(["download", "grabcut", "--out", str(tmp_path), "--mirror", f"{server.url}/m"]) == 0
+    assert (tmp_path / "GrabCut" / "data_GT" / "a.jpg").read_bytes() == jpg()
+
+
 def test_several_objects_of_a_photo_become_several_tests(tmp_path):
     images, masks = tmp_path / "images", tmp_path / "masks"
     images.mkdir(), masks.mkdir()

@@ -251,7 +251,8 @@ def _about(
             "robots": ", ".join(name for name, _ in protocol.robots) if not options.replay else f"log {options.replay}",
             "start": protocol.start,
             "seed": str(protocol.seed),
-            "processes and threads": f"{options.jobs} of {options.threads}",
+            "processes": str(options.jobs),
+            "threads of each": str(options.threads),
         },
         "Versions": {
             "Python": platform.python_version(),

@@ -101,6 +101,8 @@ def object_ids(photo: Photo, min_area: int) -> list[int]:
             raise DataError(f"{path} is missing; fetch the data set again")
     if photo.reader in ONE_OBJECT_A_FILE:
         return list(range(1, len(photo.masks) + 1))
+    if photo.instances == 0:  # COCO_LVIS knows photos with stuff alone, or with nothing
+        return []
     annotation = read_annotation(photo)
     areas = _areas(annotation)
     return [i for i in annotation.objects if areas[i] >= min_area]

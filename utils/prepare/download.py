@@ -118,6 +118,8 @@ def _place(data_set: DataSet, room: Path, out: Path) -> None:
 
 def _folder_with(unpacked: Path, data_set: DataSet) -> Path:
     for folder in (unpacked, *sorted(path for path in unpacked.rglob("*") if path.is_dir())):
+        if "__MACOSX" in folder.parts:  # Finder's copies of the folders, with metadata in place of pictures
+            continue
         if (folder / data_set.images).is_dir() and (folder / data_set.masks).is_dir():
             return folder
     raise ArchiveRefused(
