@@ -104,6 +104,11 @@ def test_the_tables_show_the_summary(out):
         assert rows[name] == [f"{100 * result['figures'][name]['mean']:.1f}" for result in results]
     assert rows["NoC@90"] == [f"{result['figures']['NoC3@90']['mean']:.2f}" for result in results]
     assert rows["NoF@90"] == [str(result["failures"]["NoF3@90"]) for result in results]
+    report = (out / "report.html").read_text()
+    for result in results:
+        rate = {name: f"{100 * value:.1f}" for name, value in result["figures"]["NoF3@90"].items()}
+        cell = f"{result['failures']['NoF3@90']}<small>{rate['mean']} %, {rate['low']} to {rate['high']}</small>"
+        assert f"<td>{cell}</td>" in report
     (pair,) = summary["pairs"]
     difference = f"{100 * pair['figures']['IoU@3']['mean']:+.1f}".replace("-", "−")
     assert [difference] in [row[1:] for row in cells if row[0] == "IoU@3"]

@@ -137,9 +137,15 @@ def _failure_table(cap: int, results: Mapping[str, Result]) -> str:
     rows = []
     for target in TARGETS:
         name = f"NoF{cap}@{percent(target)}"
-        cells = [f"{r.failures[name]}<small>{_as_percent(r.figures[name].mean)} %</small>" for r in results.values()]
+        cells = [f"{r.failures[name]}<small>{_rate(r.figures[name])}</small>" for r in results.values()]
         rows.append((f"NoF@{percent(target)}", cells))
     return _html_table(f"Failures after {cap} {_clicks(cap)}", list(results), rows)
+
+
+def _rate(estimate: Estimate) -> str:
+    """A part of the tasks in per cent, with its interval where there is one."""
+    interval = "" if estimate.low is None else f", {_as_percent(estimate.low)} to {_as_percent(estimate.high)}"
+    return f"{_as_percent(estimate.mean)} %{interval}"
 
 
 def _time_table(results: Mapping[str, Result]) -> str:
