@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 
 from utils.annotate.__main__ import main
 from utils.annotate.errors import AnnotationError
-from utils.annotate.export import FORMATS, export, part_polygons, run_lengths
+from utils.annotate.export import FORMATS, MANIFEST, export, part_polygons, run_lengths
 from utils.annotate.project import Project
 from utils.datasets import CocoLvisDataset
 
@@ -104,11 +104,35 @@ def test_label_maps(project, tmp_path):
         ("one.png", label, masks[label].sum()) for label in ("person", "car")]
 
 
-def test_objects_that_are_gone_leave_no_mask_behind(project, tmp_path):
-    (tmp_path / "objects" / "one").mkdir(parents=True)
-    (tmp_path / "objects" / "one" / "009.png").write_bytes(b"of an earlier export")
-    export(project, tmp_path, "png")
-    assert sorted(path.name for path in (tmp_path / "objects" / "one").iterdir()) == ["001.png", "002.png"]
+@pytest.mark.parametrize("kind", FORMATS)
+def test_what_is_gone_leaves_nothing_behind_in_the_next_export(tmp_path, kind):
+    write_pictures(tmp_path / "images", "one.png", "two.png")
+    editor = stub_editor(tmp_path / "images", tmp_path / "out")
+    people = [Annotator(editor, number) for number in (0, 1)]
+    for person in people:
+        person.click(20, 30)
+        person.do("finish")
+    people[0].click(50, 70)
+    people[0].do("finish")
+    export(editor.project, tmp_path / "to", kind)
+    (tmp_path / "to" / "notes.txt").write_text("not ours")
+    people[0].do("delete", object=2)
+    people[1].do("delete", object=1)
+    export(editor.project, tmp_path / "to", kind)
+    export(editor.project, tmp_path / "fresh", kind)
+    names = [sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+             for folder in (tmp_path / "to", tmp_path / "fresh")]
+    assert names[0] == sorted([*names[1], "notes.txt"])
+
+
+def test_only_files_of_the_folder_are_removed(project, tmp_path):
+    export(project, tmp_path / "to", "png")
+    kept = tmp_path / "kept.png"
+    kept.write_bytes(b"x")
+    for names in ('["../kept.png", 7]', "{}", "["):
+        (tmp_path / "to" / MANIFEST).write_text(names)
+        export(project, tmp_path / "to", "png")
+        assert kept.exists()
 
 
 def test_label_maps_are_masks_to_start_from(project, tmp_path):

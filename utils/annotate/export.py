@@ -1,7 +1,10 @@
 """What was annotated, in the formats of the field: COCO JSON, label maps, labelme JSON, YOLO segmentation.
 
-Only finished objects are exported. Polygons run along the edges of pixels. The formats know no holes: a polygon with
-holes (and for YOLO, which has one polygon an object, with several parts) is cut open along seams of no width.
+Only finished objects are exported. What an earlier export into the same folder wrote and this one doesn't is removed,
+so that no label of a deleted object lives on; files of others are left alone.
+
+Polygons run along the edges of pixels. The formats know no holes: a polygon with holes (and for YOLO, which has one
+polygon an object, with several parts) is cut open along seams of no width.
 """
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ from .project import Project
 from .session import Session, write_whole
 
 FORMATS = ("coco", "png", "labelme", "yolo")
+MANIFEST = ".exported"  # in the folder of an export: the names of its files
 Progress = Callable[[int, int], None]
 
 
@@ -80,7 +84,7 @@ def export(
 
     Args:
         project: the project.
-        to: folder, made if missing; files of an earlier export are replaced.
+        to: folder, made if missing; the files of an earlier export are replaced or removed.
         kind: one of FORMATS.
         only_done: leave out the pictures that aren't marked as done.
         polygons: COCO segmentations as polygons instead of RLE.
@@ -104,6 +108,7 @@ def export(
             progress(done, len(pictures))
             writer.add(picture)
         writer.close()
+        writer.remove_old()
     except OSError as error:
         raise AnnotationError(f"{to} can't be written: {error.strerror}.") from error
     progress(len(pictures), len(pictures))
@@ -122,9 +127,51 @@ def _labels(project: Project, pictures: Sequence[Annotated]) -> dict[str, int]:
     return {name: number for number, name in enumerate(dict.fromkeys(names), start=1)}
 
 
-def _write_json(path: Path, content: Any) -> None:
-    text = json.dumps(content, ensure_ascii=False, indent=1)
-    write_whole(path, text.encode("utf-8", "surrogateescape"))
+class _Writer:
+    """A folder of exported files, which remembers what it wrote."""
+
+    def __init__(self, to: Path, labels: dict[str, int]) -> None:
+        self.to, self.labels = to, labels
+        self.names: list[str] = []
+
+    def write(self, name: str, content: bytes) -> None:
+        """A file of the folder; name may have subfolders."""
+        write_whole(self.to / name, content)
+        self.names.append(name)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """As `write`, as JSON for people to read."""
+        self.write(name, _encoded(json.dumps(content, ensure_ascii=False, indent=1)))
+
+    def add(self, picture: Annotated) -> None:
+        """Writes one picture."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Writes what belongs to all pictures."""
+
+    def remove_old(self) -> None:
+        """Removes what an earlier export wrote and this one didn't."""
+        manifest = self.to / MANIFEST
+        home = self.to.resolve()
+        for name in sorted(_listed(manifest) - set(self.names)):
+            path = self.to / name
+            if home in path.parent.resolve().parents or home == path.parent.resolve():
+                path.unlink(missing_ok=True)
+        write_whole(manifest, _encoded(json.dumps(sorted(self.names), ensure_ascii=False, indent=0)))
+
+
+def _listed(manifest: Path) -> set[str]:
+    """The file names of an earlier export; none if there was none or its list is damaged."""
+    try:
+        names = json.loads(manifest.read_text("utf-8", "surrogateescape"))
+    except (OSError, ValueError):
+        return set()
+    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 # ---------------------------------------------------------------------------------------------- polygons
@@ -158,15 +205,15 @@ def _nearest(polygon: np.ndarray, point: np.ndarray) -> int:
 # ---------------------------------------------------------------------------------------------- COCO
 
 
-class _CocoWriter:
+class _CocoWriter(_Writer):
     """instances.json with uncompressed RLE, which holds every mask exactly, or with polygons."""
 
     as_polygons = False
 
     def __init__(self, to: Path, labels: dict[str, int]) -> None:
-        self.to, self.labels = to, labels
+        super().__init__(to, labels)
         self.images: list[dict] = []
-        self.annotations: list[dict] = []
+        self.annotations: list[str] = []  # as JSON: numbers of Python take many times the room
 
     def add(self, picture: Annotated) -> None:
         image_id = len(self.images) + 1
@@ -175,7 +222,7 @@ class _CocoWriter:
         for target in picture.objects:
             mask = picture.mask(target)
             top, left, bottom, right = bounding_box(mask)
-            self.annotations.append({
+            self.annotations.append(json.dumps({
                 "id": len(self.annotations) + 1,
                 "image_id": image_id,
                 "category_id": self.labels[target.label],
@@ -183,7 +230,7 @@ class _CocoWriter:
                 "area": int(np.count_nonzero(mask)),
                 "bbox": [left, top, right - left, bottom - top],
                 "iscrowd": 0,
-            })
+            }))
 
     def _segmentation(self, mask: np.ndarray) -> Any:
         if self.as_polygons:
@@ -193,9 +240,15 @@ class _CocoWriter:
     def close(self) -> None:
         categories = [{"id": number, "name": name, "supercategory": ""} for name, number in self.labels.items()]
         info = {"description": "Annotated by clicks", "version": "1.0"}
-        content = {"info": info, "licenses": [], "images": self.images, "annotations": self.annotations,
-                   "categories": categories}
-        _write_json(self.to / "instances.json", content)
+        head = json.dumps({"info": info, "licenses": []}, ensure_ascii=False)[:-1]
+        parts = {"images": map(_dump, self.images), "categories": map(_dump, categories),
+                 "annotations": self.annotations}
+        lists = (f'"{name}": [\n' + ",\n".join(lines) + "\n]" for name, lines in parts.items())
+        self.write("instances.json", _encoded(",\n".join([head, *lists]) + "}\n"))
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:
@@ -210,49 +263,38 @@ def run_lengths(mask: np.ndarray) -> list[int]:
 # ---------------------------------------------------------------------------------------------- label maps
 
 
-class _PngWriter:
+class _PngWriter(_Writer):
     """labels/ (pixel = class), instances/ (pixel = object), objects/ (a mask an object), objects.csv, classes.json."""
 
     def __init__(self, to: Path, labels: dict[str, int]) -> None:
-        self.to, self.labels = to, labels
+        super().__init__(to, labels)
         self.rows: list[list[Any]] = []
 
     def add(self, picture: Annotated) -> None:
         classes, instances = np.zeros((2, *picture.shape), np.uint16)
-        _remove_old(self.to / "objects" / picture.stem)
         for target in picture.objects:
             mask = picture.mask(target)
             classes[mask], instances[mask] = self.labels[target.label], target.id
             name = f"objects/{picture.stem}/{target.id:03d}.png"
-            write_whole(self.to / name, encode_mask(mask))
+            self.write(name, encode_mask(mask))
             self.rows.append([picture.picture.shown_name, target.id, target.label, name, np.count_nonzero(mask)])
         for folder, values in (("labels", classes), ("instances", instances)):
             small = values.astype(np.uint8) if values.max() < 256 else values
             png = cv2.imencode(".png", small, FAST)[1].tobytes()
-            write_whole(self.to / folder / f"{picture.stem}.png", png)
+            self.write(f"{folder}/{picture.stem}.png", png)
 
     def close(self) -> None:
         table = io.StringIO()
         csv.writer(table).writerows([["picture", "object", "label", "file", "pixels"], *self.rows])
-        write_whole(self.to / "objects.csv", table.getvalue().encode("utf-8", "surrogateescape"))
-        _write_json(self.to / "classes.json", self.labels)
-
-
-def _remove_old(folder: Path) -> None:
-    """Masks of an earlier export, whose objects may be gone."""
-    if folder.is_dir():
-        for path in folder.glob("[0-9][0-9][0-9]*.png"):
-            path.unlink()
+        self.write("objects.csv", _encoded(table.getvalue()))
+        self.write_json("classes.json", self.labels)
 
 
 # ---------------------------------------------------------------------------------------------- labelme
 
 
-class _LabelmeWriter:
+class _LabelmeWriter(_Writer):
     """A JSON file a picture with polygons; the parts of one object share a group_id."""
-
-    def __init__(self, to: Path, labels: dict[str, int]) -> None:
-        self.to = to
 
     def add(self, picture: Annotated) -> None:
         height, width = picture.shape
@@ -261,23 +303,17 @@ class _LabelmeWriter:
              "shape_type": "polygon", "flags": {}}
             for target in picture.objects for polygon in part_polygons(picture.mask(target))
         ]
-        path = self.to / f"{picture.stem}.json"
         image_path = os.path.relpath(picture.picture.path.resolve(), self.to.resolve())
-        _write_json(path, {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": image_path,
-                           "imageData": None, "imageHeight": height, "imageWidth": width})
-
-    def close(self) -> None:
-        """Every file is whole already."""
+        self.write_json(f"{picture.stem}.json", {
+            "version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": image_path, "imageData": None,
+            "imageHeight": height, "imageWidth": width})
 
 
 # ---------------------------------------------------------------------------------------------- YOLO
 
 
-class _YoloWriter:
+class _YoloWriter(_Writer):
     """labels/*.txt with a line an object, images/ beside it (linked where the disk can), data.yaml."""
-
-    def __init__(self, to: Path, labels: dict[str, int]) -> None:
-        self.to, self.labels = to, labels
 
     def add(self, picture: Annotated) -> None:
         height, width = picture.shape
@@ -286,13 +322,15 @@ class _YoloWriter:
             polygon = joined(part_polygons(picture.mask(target)))
             points = " ".join(f"{value:.6g}" for value in (polygon / (height, width))[:, ::-1].ravel())
             lines.append(f"{self.labels[target.label] - 1} {points}\n")
-        write_whole(self.to / "labels" / f"{picture.stem}.txt", "".join(lines).encode())
-        _link(picture.picture.path, self.to / "images" / f"{picture.stem}{picture.picture.path.suffix}")
+        self.write(f"labels/{picture.stem}.txt", "".join(lines).encode())
+        image = f"images/{picture.stem}{picture.picture.path.suffix}"
+        _link(picture.picture.path, self.to / image)
+        self.names.append(image)
 
     def close(self) -> None:
         names = [f"  {number - 1}: {json.dumps(name, ensure_ascii=False)}" for name, number in self.labels.items()]
         text = "\n".join(["train: images", "val: images", "names:", *names, ""])
-        write_whole(self.to / "data.yaml", text.encode("utf-8"))
+        self.write("data.yaml", text.encode("utf-8"))
 
 
 def _link(source: Path, target: Path) -> None:
