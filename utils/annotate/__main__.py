@@ -18,7 +18,7 @@ from .export import FORMATS, counted, export
 from .load_test import add_arguments as add_load_test_arguments
 from .load_test import main as run_load_test
 from .project import Project
-from .proposals import Proposals
+from .proposals import KINDS, Proposals
 
 CHECKPOINT = Path(__file__).resolve().parents[2] / "checkpoint.pth"
 MISSING_EXTRA = "The annotation page needs two more packages: pip install -r utils/annotate/requirements.txt"
@@ -36,7 +36,10 @@ def _serve_parser() -> argparse.ArgumentParser:
     group.add_argument("--out", type=Path, help="where everything is saved (default: IMAGES_annotations beside it)")
     group.add_argument("--labels", default="", help="names of classes, separated by commas")
     group.add_argument("--masks", type=Path, help="folder of masks to propose: NAME.png for NAME.jpg; each value above "
-                       "0 is an object, a grey map of more than 64 values is a model's probability map")
+                       "0, palette entry or colour is an object; a grey map of more than 64 values that reaches above "
+                       "one half is a model's probability map")
+    group.add_argument("--masks-are", choices=KINDS, default="auto", help="what the masks hold where that rule would "
+                       "be wrong (default: %(default)s)")
     group.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="of the model (default: checkpoint.pth)")
     group = parser.add_argument_group("serving")
     group.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
@@ -113,7 +116,7 @@ def _editor(options: argparse.Namespace) -> Editor:
     project.save()
     print(f"{counted(len(project.pictures))} of {images}, saved to {out.resolve()}", flush=True)
     return Editor(project, Engine(lambda progress: CheckpointModel(options.checkpoint, progress)),
-                  Proposals(options.masks))
+                  Proposals(options.masks, options.masks_are))
 
 
 def _listen(host: str, port: int) -> socket.socket:
