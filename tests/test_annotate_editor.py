@@ -12,7 +12,9 @@ import pytest
 from annotate_stub import Annotator, StubModel, StubPredictor, stub_editor, write_pictures
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from utils.annotate import session
 from utils.annotate.cache import ByteCache
 from utils.annotate.document import Document, replay
 from utils.annotate.editor import Editor
@@ -20,6 +22,7 @@ from utils.annotate.engine import Engine
 from utils.annotate.errors import AnnotationError, ConflictError, NotFoundError, UnavailableError
 from utils.annotate.pictures import list_pictures, read_picture
 from utils.annotate.project import Project
+from utils.annotate.proposals import Proposals
 from utils.annotate.session import from_json, to_json
 from utils.clicker import Click, Clicker
 
@@ -251,8 +254,81 @@ def test_a_models_probability_map_proposes_one_object(folder):
     assert np.array_equal(person.mask(), ramp > 127)
 
 
+def proposed(folder: Path, image: np.ndarray | Image.Image, kind: str = "auto", name: str = "a.png") -> list:
+    """The masks that a file proposes for the first picture."""
+    write_pictures(folder / "masks")
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    image.save(folder / "masks" / name)
+    proposals, picture = Proposals(folder / "masks", kind), list_pictures(folder / "images")[0]
+    return [proposals.mask(picture, number, 60, 80) for number in proposals.numbers(picture, 60, 80)]
+
+
+TWO = np.zeros((60, 80), np.uint8)
+TWO[5:20, 5:20], TWO[30:50, 30:60] = 1, 2
+
+
+@pytest.mark.parametrize("colours", [(128, 0, 0, 0, 128, 0), (255, 255, 255, 9, 9, 9)])
+def test_the_entries_of_a_palette_are_objects(folder, colours):
+    """As DAVIS and VOC keep them, where a program that looks at colours sees two objects of one brightness."""
+    image = Image.frombytes("P", (80, 60), TWO.tobytes())
+    image.putpalette([0, 0, 0, *colours])
+    first, second = sorted(proposed(folder, image), key=np.count_nonzero)
+    assert np.array_equal(first, TWO == 1) and np.array_equal(second, TWO == 2)
+
+
+def test_a_palette_of_greys_is_a_grey_picture(folder):
+    """Programs that make PNG files smaller write black and white as a palette, in any order."""
+    image = Image.frombytes("P", (80, 60), (TWO == 0).tobytes())
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    [mask] = proposed(folder, image)
+    assert np.array_equal(mask, TWO > 0)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_each_colour_is_an_object(folder, channels):
+    colours = np.zeros((60, 80, channels), np.uint8)
+    colours[..., 3:] = 255
+    colours[TWO == 1, 0] = colours[TWO == 2, 1] = 200
+    first, second = sorted(proposed(folder, colours), key=np.count_nonzero)
+    assert np.array_equal(first, TWO == 1) and np.array_equal(second, TWO == 2)
+
+
+def test_a_photo_is_no_mask(folder):
+    with pytest.raises(AnnotationError, match=r"a\.png has \d+ colours; a mask has one for each object"):
+        proposed(folder, np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8))
+
+
+def test_many_objects_are_not_taken_for_probabilities(folder):
+    labels = np.zeros((60, 80), np.uint8)
+    labels[::5, ::8] = np.arange(1, 121).reshape(12, 10)
+    assert len(proposed(folder, labels)) == 120  # as the PNG export writes more than 64 objects
+    assert len(proposed(folder, labels * 2)) == 1
+    assert len(proposed(folder, labels * 2, "labels")) == 120
+    assert np.array_equal(proposed(folder, labels, "probabilities"), [])
+
+
+def test_a_float_map_holds_probabilities(folder):
+    ramp = np.tile(np.linspace(0, 1, 80, dtype=np.float32), (60, 1))
+    [mask] = proposed(folder, ramp, name="a.tiff")
+    assert np.array_equal(mask, ramp > 0.5)
+
+
+def test_proposals_are_counted_once_and_again_when_the_file_changes(with_proposals, folder, monkeypatch):
+    person, count = with_proposals, []
+    unique = np.unique
+    monkeypatch.setattr(np, "unique", lambda *options, **more: count.append(1) or unique(*options, **more))
+    for y in range(5):
+        person.click(10 + y, 70)
+    assert not count
+    path = folder / "masks" / "a.png"
+    cv2.imwrite(str(path), np.full((60, 80), 9, np.uint8))
+    os.utime(path, ns=(1, 1))
+    assert person.click(20, 70)["proposals"] == [9]
+
+
 def test_a_mask_of_another_size_is_refused_by_name(folder):
-    write_pictures(folder / "masks", "a.png", height=30)
+    write_pictures(folder / "masks")
+    cv2.imwrite(str(folder / "masks" / "a.png"), np.ones((30, 80), np.uint8))
     with pytest.raises(AnnotationError, match=r"a\.png is 80x30, its picture 80x60"):
         Annotator(editor_of(folder))
 
@@ -396,6 +472,52 @@ def test_a_change_of_an_outdated_view_is_refused(person):
 def test_two_servers_on_one_folder_are_refused(person, folder):
     with pytest.raises(AnnotationError, match="Another annotation server"):
         editor_of(folder)
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"x"), lambda path: path.unlink()])
+def test_a_damaged_mask_leaves_the_picture_open_to_undo(person, folder, damage):
+    person.click(20, 30)
+    whole = person.mask()
+    person.click(40, 60)
+    name = person.state["active"]["mask"]
+    damage(folder / "out" / "masks" / "a.png" / name)
+    person = Annotator(Editor(Project(folder / "out"), person.editor.engine))
+    assert person.state["active"]["outline"] is None
+    with pytest.raises(AnnotationError, match=name):
+        person.editor.mask_outline(person.picture.id, name)
+    person.do("undo")
+    assert np.array_equal(person.mask(), whole) and person.state["active"]["outline"]["area"] == whole.sum()
+
+
+def test_leftovers_that_cannot_be_removed_do_no_harm(person, folder):
+    person.click(20, 30)
+    (folder / "out" / "masks" / "a.png" / "folder.png").mkdir()  # can't be unlinked
+    person.do("undo")
+    assert person.click(40, 50)["spent"] == 1
+
+
+def test_names_are_made_to_last(person, folder, monkeypatch):
+    """A renamed file survives a power failure only when its folder was synced too."""
+    synced, fsync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino) or fsync(descriptor))
+    person.click(20, 30)
+    assert os.stat(folder / "out" / "sessions").st_ino in synced
+    assert os.stat(folder / "out" / "masks" / "a.png").st_ino in synced
+
+
+def test_a_long_history_is_not_written_out_anew_for_each_step(person, monkeypatch):
+    person.click(20, 30)
+    for x in range(20):
+        person.do("brush", points=[[5, x]], radius=1, adds=True)
+    person.do("undo")
+    dumped, dump = [], session._dump
+    monkeypatch.setattr(session, "_dump", lambda value: dumped.append(value) or dump(value))
+    person.click(40, 50)
+    person.do("undo")
+    assert sum(isinstance(value, dict) and value.get("op") == "brush" for value in dumped) == 0
+    now = person.editor._session(person.picture)
+    fresh = replace(now)  # without what is remembered
+    assert to_json(fresh) == to_json(now) and fresh.document == now.document
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", *(f'{{"format": "click annotations {n}"}}' for n in (1, 9))])

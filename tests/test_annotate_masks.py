@@ -1,8 +1,11 @@
 """Masks of the annotation page: outlines, PNG, what a hand draws."""
+import io
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
 
 from utils.annotate import masks
 
@@ -49,6 +52,14 @@ def test_the_svg_path_holds_the_outline(mask):
 @given(MASKS)
 def test_a_mask_survives_its_png(mask):
     assert np.array_equal(masks.decode_map(masks.encode_mask(mask)) > 0, mask)
+
+
+@given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=20)))
+def test_a_hands_map_survives_its_png(hand):
+    png = masks.encode_hand(hand)
+    assert np.array_equal(masks.decode_map(png), hand)
+    with Image.open(io.BytesIO(png)) as image:  # a strict reader: checksums, sizes
+        image.verify()
 
 
 def test_equal_masks_have_equal_names_and_others_have_others():
@@ -98,6 +109,7 @@ def test_a_click_against_the_hand_frees_that_patch_only():
     hand = np.zeros((5, 9), np.uint8)
     hand[1:3, 1:3] = hand[1:3, 5:7] = masks.PAINTED
     freed = masks.released(hand, 1, 5, is_positive=False)
+    assert hand[1, 5] == masks.PAINTED  # the map that was given is left alone
     assert not freed[:, 4:].any() and np.array_equal(freed[:, :4], hand[:, :4])
     assert masks.released(hand, 1, 5, is_positive=True) is hand  # it agrees with the hand
     assert masks.released(hand, 4, 8, is_positive=False) is hand  # nothing of the hand's there

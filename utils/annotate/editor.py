@@ -44,6 +44,7 @@ class Editor:
         self._images = ByteCache(IMAGE_CACHE_BYTES, size=lambda image: image.nbytes)
         self._outlines = ByteCache(OUTLINE_CACHE_BYTES, size=lambda outline: len(outline["path"]) + 200)
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self.work: dict[str, Any] | None = None  # {"text", "done", "total"} of a change that takes long; for any thread
 
     # ------------------------------------------------------------------------------------------ looking
 
@@ -111,7 +112,10 @@ class Editor:
         picture = self.project.picture(picture_id)
         session = self._session(picture)
         if not (isinstance(change, dict) and session.last_change and change.get("id") == session.last_change):
-            session = self._changed(picture, session, check_change(change, session))
+            try:
+                session = self._changed(picture, session, check_change(change, session))
+            finally:
+                self.work = None
         state = self._state(picture, session)
         return {**state, "milliseconds": round((time.perf_counter() - started) * 1000)}
 
@@ -124,7 +128,6 @@ class Editor:
                 asked = step.pop("asked", False)
                 stamp = {"time": datetime.now(timezone.utc).isoformat(timespec="milliseconds")}
                 new = session.with_step({**step, **stamp}, change["id"], self.engine.checkpoint() if asked else None)
-                _ = new.document
             self.project.write_session(picture, new)
         except OSError as error:
             raise UnavailableError(f"The step could not be saved: {error.strerror}. Nothing was changed.") from error
@@ -170,7 +173,8 @@ class Editor:
     def _probability(self, picture: Picture, target: Target) -> np.ndarray:
         start = self.project.mask(picture, target.start.mask) if target.start else None
         probability = self.engine.probability(picture.id, lambda: self.image(picture), target, start)
-        if probability.shape != self.image(picture).shape[:2]:
+        session = self._session(picture)
+        if probability.shape != (session.height, session.width):
             raise AnnotationError("The model answered with a map of another size than the picture.")
         return probability
 
@@ -196,8 +200,9 @@ class Editor:
     def _proposed(self, picture: Picture, session: Session, step: Step) -> Step:
         """A proposal as the beginning of an object, or several as finished ones."""
         document = apply(session.document, {"op": "finish"})
-        taken = []
-        for proposal in step.get("proposals", [step]):
+        taken, proposals = [], step.get("proposals", [step])
+        for done, proposal in enumerate(proposals):
+            self.work = {"text": "Taking proposals", "done": done, "total": len(proposals)}
             mask = self.proposals.mask(picture, proposal["proposal"], session.height, session.width)
             name = self._put_mask(picture, self._protected(picture, document, mask))
             if name is None and "proposals" not in step:
@@ -212,7 +217,7 @@ class Editor:
         return self.project.put_map(picture, masks.encode_mask(mask), mask) if mask.any() else None
 
     def _put_hand(self, picture: Picture, hand: np.ndarray) -> str | None:
-        return self.project.put_map(picture, masks.encode_map(hand), hand) if hand.any() else None
+        return self.project.put_map(picture, masks.encode_hand(hand), hand) if hand.any() else None
 
     # ------------------------------------------------------------------------------------------ sessions
 
@@ -267,8 +272,15 @@ class Editor:
             "clicks": [[click.y, click.x, click.is_positive] for click in active.clicks],
             "settings": active.settings.given(),
             "hasProbability": _needs_model(active),
-            "outline": self._outline(picture, active.mask, make) if active.mask else None,
+            "outline": self._outline_if_whole(picture, active.mask, make) if active.mask else None,
         }
+
+    def _outline_if_whole(self, picture: Picture, name: str, make: Any) -> dict[str, Any] | None:
+        """None for a mask that can't be read: the picture opens all the same, and the step can be undone."""
+        try:
+            return self._outline(picture, name, make)
+        except AnnotationError:
+            return None
 
     def _outline(self, picture: Picture, key: str | int, make: Any) -> dict[str, Any]:
         return self._outlines.get((picture.id, key), lambda: masks.describe(make()))

@@ -1,6 +1,7 @@
 """The two folders of an annotation project: the pictures, which are only read, and everything that is written."""
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable
@@ -232,7 +233,8 @@ class Project:
             needed = session.mask_files()
             for path in folder.iterdir():
                 if path.name not in needed:
-                    path.unlink()
+                    with contextlib.suppress(OSError):  # a leftover does no harm; a step that was saved must not fail
+                        path.unlink()
 
 
 def summary(session: Session) -> Summary:

@@ -25,7 +25,7 @@ PAGE = Path(__file__).parent / "page"
 PAGE_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 THUMBNAIL_CACHE_BYTES = 24 * 2**20
 FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
-NEED_MODEL = ("click", "delete click", "settings")  # and wait until it is loaded
+NEED_MODEL = ("click", "delete click", "settings", "protect")  # and wait until it is loaded
 FRESH = {"cache-control": "no-store"}
 
 
@@ -127,7 +127,8 @@ class _Service:
     async def show_status(self, request: Request) -> Response:
         """What goes on: the model, an export, and the revision of the picture that the page shows."""
         revision = self.editor.revision(request.query_params.get("picture", ""))
-        content = {"model": self.editor.engine.status(), "job": self._job, "revision": revision}
+        content = {"model": self.editor.engine.status(), "job": self._job, "work": self.editor.work,
+                   "revision": revision}
         return JSONResponse(content, headers=FRESH)
 
     async def add_label(self, request: Request) -> Response:
@@ -181,6 +182,7 @@ class _Service:
 
     async def show_probability(self, request: Request) -> Response:
         """The probability map of the object in work, grey PNG."""
+        await asyncio.to_thread(self.editor.engine.wait)
         png = await self._edit(self.editor.probability_png, request.path_params["id"])
         return Response(png, media_type="image/png", headers=FRESH)
 

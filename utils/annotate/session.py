@@ -1,6 +1,7 @@
 """A picture's history, and the JSON file that keeps it."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass, field, replace
@@ -8,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .document import Document, Step, Target, replay
+from .document import Document, Step, Target, apply, replay
 from .errors import AnnotationError
 
 FORMAT = "click annotations 1"
@@ -42,6 +43,11 @@ class Session:
         """The annotation as the steps up to the position made it."""
         return replay(self.steps[: self.position])
 
+    @cached_property
+    def lines(self) -> tuple[str, ...]:
+        """The steps as they stand in the file."""
+        return tuple(map(_dump, self.steps))
+
     @property
     def status(self) -> str:
         """untouched, in work or done."""
@@ -52,8 +58,11 @@ class Session:
     def with_step(self, step: Step, change_id: str, checkpoint: dict[str, str] | None = None) -> Session:
         """One step further; what had been undone is gone for good."""
         steps = (*self.steps[: self.position], step)
-        return replace(self, steps=steps, position=len(steps), revision=self.revision + 1, last_change=change_id,
-                       checkpoint=checkpoint or self.checkpoint)
+        after = replace(self, steps=steps, position=len(steps), revision=self.revision + 1, last_change=change_id,
+                        checkpoint=checkpoint or self.checkpoint)
+        # A long history is not worked out and written anew for one step more.
+        vars(after).update(document=apply(self.document, step), lines=(*self.lines[: self.position], _dump(step)))
+        return after
 
     def moved(self, by: int, change_id: str) -> Session:
         """Undone (by = -1) or redone (by = 1).
@@ -64,7 +73,9 @@ class Session:
         position = self.position + by
         if not 0 <= position <= len(self.steps):
             raise AnnotationError(f"There is nothing to {'undo' if by < 0 else 'redo'}.")
-        return replace(self, position=position, revision=self.revision + 1, last_change=change_id)
+        after = replace(self, position=position, revision=self.revision + 1, last_change=change_id)
+        vars(after).update(lines=self.lines)
+        return after
 
     def mask_files(self) -> set[str]:
         """All files that the history needs, undone steps included."""
@@ -96,7 +107,7 @@ def to_json(session: Session) -> str:
         "position": session.position,
     }
     lines = [f" {_dump(key)}: {_dump(value)}" for key, value in head.items()]
-    steps = ",\n".join("  " + _dump(step) for step in session.steps)
+    steps = ",\n".join("  " + line for line in session.lines)
     return "{\n" + ",\n".join(lines) + ',\n "steps": [' + (f"\n{steps}\n " if steps else "") + "]\n}\n"
 
 
@@ -135,7 +146,7 @@ def from_json(text: str, path: Path) -> Session:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes beside and renames; when this returns the content is on the disk."""
+    """Writes beside and renames; when this returns the content is on the disk, under its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".tmp")
     try:
@@ -146,3 +157,14 @@ def write_whole(path: Path, content: bytes) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes new names in a folder outlive a power failure, where the system can (Windows opens no folders)."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
