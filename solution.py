@@ -14,6 +14,7 @@ import copy
 import csv
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -919,16 +920,12 @@ class Photo(NamedTuple):
     id: str
 
 
-def find_photos(data: PathLike, ids: Optional[Sequence[str]] = None, splits: Sequence[str] = ("train",)) -> List[Photo]:
-    """The photos of a COCO_LVIS folder, sorted by split and id.
-
-    Args:
-        data: the folder with the splits.
-        ids: only these, looked up in all splits; all photos of `splits` if left out.
+def find_photos(data: PathLike, split: str = "train") -> List[Photo]:
+    """The photos of a split of a COCO_LVIS folder, in the order of its annotations.
 
     Raises:
-        FileNotFoundError: the folder or a split of it is missing.
-        ValueError: none of the photos is there.
+        FileNotFoundError: the folder or the split is missing.
+        ValueError: the split is empty.
         TrainingError: utils is missing, or can't list photos as the course's own does.
     """
     try:
@@ -937,18 +934,15 @@ def find_photos(data: PathLike, ids: Optional[Sequence[str]] = None, splits: Seq
         raise TrainingError(f"training reads its photos by utils/datasets.py: put utils beside it ({error})") from error
     if not Path(data).is_dir():
         raise FileNotFoundError(f"{data}: there is no such folder; fetch COCO_LVIS, or name where it is")
-    wanted = None if ids is None else {str(i).zfill(12) for i in ids}
-    photos = []
-    for split in splits:
-        dataset = CocoLvisDataset(data, split=split, stuff_prob=1.0)
-        if not hasattr(dataset, "dataset_samples"):
-            raise TrainingError("CocoLvisDataset of utils has no dataset_samples, a list of (image id, annotation)")
-        for index, (image_id, info) in enumerate(dataset.dataset_samples):
-            name = str(image_id).zfill(12)
-            if wanted is None or name in wanted:
-                photos.append(Photo(dataset, index, info["num_instance_masks"], name))
+    dataset = CocoLvisDataset(data, split=split, stuff_prob=1.0)
+    if not hasattr(dataset, "dataset_samples"):
+        raise TrainingError("CocoLvisDataset of utils has no dataset_samples, a list of (image id, annotation)")
+    photos = [
+        Photo(dataset, index, info["num_instance_masks"], str(image_id).zfill(12))
+        for index, (image_id, info) in enumerate(dataset.dataset_samples)
+    ]
     if not photos:
-        raise ValueError(f"{data}: none of the photos to train on is in its splits {', '.join(splits)}")
+        raise ValueError(f"{data}: there are no photos in its split {split}")
     return photos
 
 
@@ -1352,7 +1346,9 @@ class Run:
     Random streams are not part of it: they are drawn from counters.
     """
 
-    def __init__(self, recipe: Recipe, model: ISModel, group: Group = Group()) -> None:  # noqa: B008
+    def __init__(
+        self, recipe: Recipe, model: ISModel, group: Group = Group(), ids: Sequence[str] = ()  # noqa: B008
+    ) -> None:
         if recipe.batch_size % group.size or recipe.batch_size < 2 * group.size:
             raise TrainingError(
                 f"{group.size} processes can't share batches of {recipe.batch_size}: choose a multiple of their number "
@@ -1360,6 +1356,7 @@ class Run:
             )
         self.recipe = recipe
         self.group = group
+        self.photos = hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16]  # sample i is drawn from their list
         self.device = next(model.parameters()).device
         self.model = model.train()
         self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
@@ -1380,13 +1377,13 @@ class Run:
         """All of it as tensors and plain containers."""
         parts = {name: getattr(self, name).state_dict() for name in ("model", "averaged", "optimizer", "scaler")}
         numbers = {name: getattr(self, name) for name in ("batch", "seconds", "losses", "history")}
-        return {**parts, **numbers, "recipe": plain_recipe(self.recipe)}
+        return {**parts, **numbers, "recipe": plain_recipe(self.recipe), "photos": self.photos}
 
     def load_state(self, state: Dict[str, Any]) -> None:
         """Goes on where `state` was taken.
 
         Raises:
-            TrainingError: it belongs to another recipe; names what differs.
+            TrainingError: it belongs to another recipe or other photos; names what differs.
         """
         other = state["recipe"]
         own = plain_recipe(self.recipe)
@@ -1394,6 +1391,8 @@ class Run:
         if changed:
             differences = "; ".join(changed)
             raise TrainingError(f"the run to resume has another recipe: {differences}; use another output folder")
+        if state["photos"] != self.photos:
+            raise TrainingError("the run to resume has other photos: give it those again, or use another output folder")
         for name in ("model", "averaged", "optimizer", "scaler"):
             getattr(self, name).load_state_dict(state[name])
         for name in ("batch", "seconds", "losses", "history"):
@@ -1476,6 +1475,17 @@ def sample_batches(recipe: Recipe, first: int, group: Group) -> List[List[int]]:
     share = recipe.batch_size // group.size
     begins = range(first * recipe.batch_size, recipe.samples - recipe.batch_size + 1, recipe.batch_size)
     return [list(range(b + group.rank * share, b + (group.rank + 1) * share)) for b in begins]
+
+
+def _loader(run: Run, samples: ClickSamples, workers: Optional[int] = None) -> torch.utils.data.DataLoader:
+    """The batches of a run that are still to come."""
+    return torch.utils.data.DataLoader(
+        samples,
+        batch_sampler=sample_batches(run.recipe, run.batch, run.group),
+        num_workers=_worker_count() if workers is None else workers,
+        worker_init_fn=_quiet_worker,
+        pin_memory=run.device.type == "cuda",
+    )
 
 
 def _quiet_worker(_: int) -> None:
@@ -1743,18 +1753,20 @@ def find_training_photos(folder: PathLike, data: str) -> Tuple[List[Photo], List
             "all" for the whole train split; or the path of a checkpoint.
     """
     if data == "all":
-        return find_photos(folder), find_photos(folder, splits=("val",))
+        return find_photos(folder), find_photos(folder, "val")
     path = Path(__file__).with_name("checkpoint.pth") if data == "checkpoint" else data
     if not os.path.isfile(path):
         raise TrainingError(f"{path}, whose photos are to be trained on, is missing: use data='all' (--data all)")
     ids = _read_checkpoint(path).get("training", {}).get("ids")
     if not ids:
         raise TrainingError(f"{path} does not name the photos it was trained on: use data='all' (--data all)")
-    photos = find_photos(folder, ids, splits=("train", "val"))
+    trained, of_val = set(ids), find_photos(folder, "val")
+    photos = [photo for photo in find_photos(folder) + of_val if photo.id in trained]
+    if not photos:
+        raise ValueError(f"{folder}: none of the photos of {path} is there; use data='all' (--data all)")
     if len(photos) < len(ids):
         print(f"{len(ids) - len(photos)} of the {len(ids)} photos of {path} are not in {folder}", file=sys.stderr)
-    trained = set(ids)
-    return photos, [photo for photo in find_photos(folder, splits=("val",)) if photo.id not in trained]
+    return photos, [photo for photo in of_val if photo.id not in trained]
 
 
 def train_segmentation(
@@ -1806,14 +1818,8 @@ def train_segmentation(
             recipe = dataclasses.replace(recipe, samples=epochs * len(photos))
         if recipe.samples < recipe.batch_size:
             raise TrainingError(f"{recipe.samples} samples are not even one batch of {recipe.batch_size}: train longer")
-        run = _start_run(recipe, pretrained, device, group, Path(out))
-        loader = torch.utils.data.DataLoader(
-            ClickSamples(photos, recipe, augmentator),
-            batch_sampler=sample_batches(recipe, run.batch, group),
-            num_workers=_worker_count() if workers is None else workers,
-            worker_init_fn=_quiet_worker,
-            pin_memory=device.type == "cuda",
-        )
+        run = _start_run(recipe, pretrained, device, group, photos, Path(out))
+        loader = _loader(run, ClickSamples(photos, recipe, augmentator), workers)
         journal = _Journal(run, Path(out), photos, held_out)
         try:
             with _StopRequest(minutes, group) as stop:
@@ -1856,7 +1862,12 @@ def _train(
 
 
 def _start_run(
-    recipe: Recipe, pretrained: Union[bool, PathLike], device: torch.device, group: Group, out: Path
+    recipe: Recipe,
+    pretrained: Union[bool, PathLike],
+    device: torch.device,
+    group: Group,
+    photos: Sequence[Photo],
+    out: Path,
 ) -> Run:
     """A new run, or the one whose state lies in the output folder."""
     torch.manual_seed(recipe.seed)
@@ -1865,7 +1876,7 @@ def _start_run(
     resumes = state_path.exists()
     model = ISModel(recipe.backbone, False if resumes else pretrained, config)
     model.freeze_norm = pretrained is not False
-    run = Run(recipe, model.to(device, memory_format=torch.channels_last), group)
+    run = Run(recipe, model.to(device, memory_format=torch.channels_last), group, [photo.id for photo in photos])
     if resumes:
         run.load_state(_read_plain(state_path, device))
     if group.any(resumes, device) and group.any(not resumes, device):
@@ -1907,13 +1918,9 @@ def check_recipe(folder: PathLike, out: PathLike, **options: Any) -> bool:
     if len(photos) < len(training["ids"]):
         raise TrainingError(f"{folder} lacks photos of {path}: without them its samples can't be made again")
     device = _choose_device(options.pop("device", None))
-    run = _start_run(recipe, options.pop("pretrained", True), device, Group(), Path(out) / "recipe-check")
-    batches = sample_batches(recipe, 0, Group())[: stretch // recipe.batch_size]
-    loader = torch.utils.data.DataLoader(
-        ClickSamples(photos, recipe), batch_sampler=batches, num_workers=_worker_count(), worker_init_fn=_quiet_worker
-    )
+    run = _start_run(recipe, options.pop("pretrained", True), device, Group(), photos, Path(out) / "recipe-check")
     differences = []
-    for batch in loader:
+    for batch in itertools.islice(_loader(run, ClickSamples(photos, recipe)), stretch // recipe.batch_size):
         loss = float(run.step(batch))
         differences.append(loss - recorded[run.seen])
         print(f"{run.seen:6d} samples: loss {loss:.4f}, recorded {recorded[run.seen]:.4f}", flush=True)

@@ -404,10 +404,14 @@ def test_a_run_goes_on_after_its_time_limit(folder, tmp_path, uninterrupted, cap
     assert same(learnt(tmp_path / "parts"), uninterrupted)
 
 
-def test_a_run_is_not_resumed_with_another_recipe(folder, tmp_path):
+def test_a_run_is_not_resumed_with_another_recipe_or_other_photos(folder, tmp_path):
     train(folder, tmp_path, minutes=0)
     with pytest.raises(TrainingError, match=r"rate 0.0005 there, 0.001 here.*another output folder"):
         train(folder, tmp_path, dataclasses.replace(TINY, rate=1e-3))
+    state = torch.load(tmp_path / "state.pth", weights_only=True)
+    torch.save({**state, "photos": "of another list"}, tmp_path / "state.pth")
+    with pytest.raises(TrainingError, match="other photos.*another output folder"):
+        train(folder, tmp_path)
     (tmp_path / "state.pth").write_bytes(b"damaged")
     with pytest.raises(solution.CheckpointError, match="state.pth: damaged"):
         train(folder, tmp_path)
@@ -540,8 +544,9 @@ def test_errors_of_the_data_are_sentences(folder, tmp_path, monkeypatch):
         find_photos(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="hannotation.pickle"):
         find_photos(tmp_path)
-    with pytest.raises(ValueError, match="none of the photos"):
-        find_photos(folder, ids=["000000000777"])
+    solution.save_model(ISModel(), tmp_path / "other.pth", {"ids": ["000000000777"]})
+    with pytest.raises(ValueError, match="none of the photos.*--data all"):
+        solution.find_training_photos(folder, str(tmp_path / "other.pth"))
     with pytest.raises(TrainingError, match="nowhere.pth.*--data all"):
         solution.find_training_photos(folder, str(tmp_path / "nowhere.pth"))
     torch.save({"state_dict": ISModel().state_dict()}, tmp_path / "bare.pth")
