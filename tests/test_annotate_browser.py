@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import uvicorn
-from annotate_stub import StubPredictor, stub_editor, write_pictures
+from annotate_stub import StubModel, StubPredictor, stub_editor, write_pictures
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from utils.annotate.pictures import read_picture
@@ -119,6 +119,11 @@ class Person:
         self.page.on("console", lambda line: self.problems.append(line.text) if line.type == "error" else None)
         self.page.goto(server.address)
         self.wait_open()
+
+    def leave(self) -> None:
+        """Closes the page, without waiting for answers that a test still stands in for."""
+        self.page.unroute_all(behavior="ignoreErrors")
+        self.page.context.close()
 
     def wait_open(self, name: str = "") -> None:
         self.sees("#picture-name", name)
@@ -362,6 +367,32 @@ def test_the_threshold_slider_changes_the_mask(person):
     assert np.array_equal(person.server.mask("a.jpg"), probability > 0.8)
 
 
+def test_the_models_own_settings_are_shown_when_it_is_loaded(browser, serve, tmp_path):
+    write_pictures(tmp_path / "images", "a.png")
+    person = Person(browser, serve())
+    person.sees("#model-name", "stub.pth")
+    assert person.text("#expand-ratio + output") == f"× {StubModel.defaults.expand_ratio}"
+    loading = {"model": {"state": "loading", "fraction": 0.5, "text": "reading"}, "job": None, "work": None,
+               "revision": None}
+    person.page.route("**/api/status*", lambda route: route.fulfill(json={**route.fetch().json(), **loading}))
+    person.page.reload()
+    person.wait_open("a.png")
+    person.sees("#loading", "Loading the model: reading")
+    for setting in ("threshold", "expand-ratio", "working-size"):
+        assert person.text(f"#{setting} + output") == "–" and person.page.locator(f"#{setting}").is_disabled()
+    person.leave()
+
+
+def test_a_long_change_shows_how_far_it_is(browser, serve, tmp_path):
+    write_pictures(tmp_path / "images", "a.png")
+    person = Person(browser, serve())
+    work = {"text": "Taking proposals", "done": 3, "total": 12}
+    person.page.route("**/api/status*", lambda route: route.fulfill(json={**route.fetch().json(), "work": work}))
+    person.sees("#loading", "Taking proposals: 3 of 12")
+    assert person.page.locator("#loading-bar").evaluate("(bar) => bar.value") == 0.25
+    person.leave()
+
+
 def test_zoomed_in_clicks_hit_the_pixel_that_is_seen(person):
     x, y = person.place(100, 400)
     person.page.mouse.move(x, y)
@@ -465,10 +496,83 @@ def test_a_killed_server_loses_nothing(browser, serve_process, tmp_path):
     assert server.session("a.png")["in_work"] is None
 
 
+def test_a_page_without_a_server_goes_on_when_it_is_back(browser, serve_process, tmp_path):
+    write_pictures(tmp_path / "images", "a.png", "b.png")
+    server = serve_process()
+    port = server.address.rstrip("/").rsplit(":", 1)[1]
+    person = Person(browser, server)
+    person.page.wait_for_load_state("networkidle")
+    server.process.kill()
+    server.process.wait()
+    person.press("d")
+    person.sees("#messages", "can't be reached")
+    person.sees("#picture-facts", "couldn't be opened")
+    serve_process(port=port)
+    person.wait_open("b.png")
+    person.click(30, 40)
+    person.settle()
+    assert len(server.session("b.png")["steps"]) == 1
+
+
+def test_a_tab_of_one_project_does_not_write_into_another(browser, serve_process, tmp_path):
+    """Folders of frames have the same names; one is annotated, the server ended, the next one served."""
+    write_pictures(tmp_path / "images", "00000.png", "00001.png")
+    server = serve_process()
+    person = Person(browser, server)
+    person.page.wait_for_load_state("networkidle")
+    server.process.kill()
+    server.process.wait()
+    person.click(30, 40)
+    person.sees("#saved", "1 step kept")
+    stub, port = str(ROOT / "tests" / "annotate_stub.py"), server.address.rstrip("/").rsplit(":", 1)[1]
+    serve_process(command=[sys.executable, stub, str(tmp_path / "images"), str(tmp_path / "other"), port])
+    person.settle()
+    person.wait_open("00000.png")
+    assert not (tmp_path / "other" / "sessions").exists()
+    person.sees("#picture-facts", "0 clicks spent")
+
+
+def test_clicks_are_kept_until_a_new_server_has_seen_its_token(browser, serve, tmp_path):
+    """A server beyond this machine forgets its browsers when it ends; what they have to say isn't lost by that."""
+    write_pictures(tmp_path / "images", "a.png")
+    person = Person(browser, serve())
+    refusal = {"error": "Open the full address that the server printed last."}
+    person.page.route("**/api/**", lambda route: route.fulfill(status=401, json=refusal))
+    person.click(30, 40)
+    person.click(20, 60)
+    person.sees("#saved", "2 steps kept")
+    person.sees("#messages", "Open the full address")
+    person.page.unroute("**/api/**")
+    person.settle()
+    assert len(person.server.session("a.png")["steps"]) == 2
+
+
+def test_a_damaged_mask_is_told_and_undone(browser, serve_process, tmp_path):
+    write_pictures(tmp_path / "images", "a.png")
+    server = serve_process()
+    person = Person(browser, server)
+    person.click(30, 40)
+    person.settle()
+    server.process.kill()
+    server.process.wait()
+    for path in (tmp_path / "out" / "masks" / "a.png").iterdir():
+        path.write_bytes(b"x")
+    serve_process(port=server.address.rstrip("/").rsplit(":", 1)[1])
+    person.page.reload()
+    person.wait_open("a.png")
+    person.sees("#messages", "is damaged")
+    person.press("Control+z")
+    person.settle()
+    assert server.session("a.png")["in_work"] is None
+
+
 def test_two_tabs_do_not_overwrite_each_other(person, browser):
     other = Person(browser, person.server)
-    quiet = {"model": {"state": "ready", "name": "", "digest": "", "defaults": {}}, "job": None, "revision": None}
-    other.page.route("**/api/status*", lambda route: route.fulfill(json=quiet))  # it doesn't hear of changes by itself
+
+    def keep_quiet(route):  # so that it doesn't hear of changes by itself
+        route.fulfill(json={**route.fetch().json(), "revision": None})
+
+    other.page.route("**/api/status*", keep_quiet)
     person.click(200, 260)
     person.settle()
     other.click(100, 100)
@@ -479,8 +583,7 @@ def test_two_tabs_do_not_overwrite_each_other(person, browser):
     other.settle()
     person.sees("#picture-facts", "2 clicks spent")
     person.sees("#messages", "another tab")
-    other.problems.clear()  # the browser's own line about the refused request
-    other.page.close()
+    other.leave()
 
 
 def test_a_refusal_is_a_sentence_on_the_page(person):
@@ -533,12 +636,14 @@ def test_a_large_picture(browser, serve, tmp_path):
                                                              (step["y"], step["x"], True)))
 
 
-@pytest.mark.parametrize("size", [(1280, 720), (1024, 768), (768, 1024)])
+@pytest.mark.parametrize("size", [(1280, 720), (1024, 768), (820, 1180), (768, 1024)])
 def test_everything_is_within_reach_on_small_screens(person, size):
     person.page.set_viewport_size({"width": size[0], "height": size[1]})
     for selector in ("#undo", "#done", "#open-export", "#zoom-fit", "[data-tool=pan]", "#views [data-view=picture]"):
         box = person.page.locator(selector).bounding_box()
         assert 0 <= box["x"] and box["x"] + box["width"] <= size[0] and box["y"] + box["height"] <= size[1], selector
+    is_cut = "(element) => element.scrollWidth > element.clientWidth"
+    assert size[0] > 820 or not person.page.locator("#picture-facts").evaluate(is_cut)
     for toggle, wanted in (("#toggle-list", "#search"), ("#toggle-panel", "#finish")):
         if person.page.locator(toggle).is_visible():
             person.page.locator(toggle).click()
@@ -586,6 +691,10 @@ def test_export_from_the_page(person):
         person.page.get_by_role("button", name=button).click()
         kind = {"COCO JSON": "coco", "PNG masks": "png", "labelme JSON": "labelme", "YOLO": "yolo"}[button]
         person.sees("#export-state", f"/export/{kind}")
+    person.press("Escape")
+    expect(person.page.locator("#export")).to_be_hidden()
+    person.press("Enter")  # is the picture's again, not the button's that opened the dialog
+    person.wait_open("b.png")
     exported = person.server.folder / "out" / "export"
     assert json.loads((exported / "coco" / "instances.json").read_text())["annotations"]
     label_map = cv2.imread(str(exported / "png" / "labels" / "a.png"), cv2.IMREAD_UNCHANGED)

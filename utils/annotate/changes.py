@@ -17,17 +17,19 @@ MAX_RADIUS = 500
 LIMITS = {"threshold": (0.01, 0.99), "expand_ratio": (1.0, 4.0), "working_size": (64, 1024)}
 
 
-def check_change(change: Any, session: Session) -> Change:
-    """A change with an id, made on the present revision.
+def check_change(change: Any, session: Session, project: str) -> Change:
+    """A change with an id, made on the present revision and, if it names one, in the project of this key.
 
     Raises:
-        ConflictError: it was made on another revision.
+        ConflictError: it was made on another revision, or in another project that this address served before.
         AnnotationError: it is no change at all.
     """
     if not isinstance(change, dict) or not isinstance(change.get("op"), str):
         raise AnnotationError("The request is not a change to a picture; reload the page.")
     if not (isinstance(change.get("id"), str) and re.fullmatch(r"[0-9A-Za-z-]{8,64}", change["id"])):
         raise AnnotationError("The change has no id; reload the page.")
+    if change.get("project", project) != project:
+        raise ConflictError("Another project is served here now; the page loads it.")
     if change.get("revision") != session.revision:
         raise ConflictError("This picture was changed in another tab; it has been loaded again.")
     return change

@@ -113,7 +113,7 @@ class Editor:
         session = self._session(picture)
         if not (isinstance(change, dict) and session.last_change and change.get("id") == session.last_change):
             try:
-                session = self._changed(picture, session, check_change(change, session))
+                session = self._changed(picture, session, check_change(change, session, self.project.key))
             finally:
                 self.work = None
         state = self._state(picture, session)

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -99,6 +101,11 @@ class Project:
         }
         text = json.dumps(settings, indent=1, ensure_ascii=False)
         write_whole(self.out / "project.json", text.encode("utf-8", "surrogateescape"))
+
+    @property
+    def key(self) -> str:
+        """Tells this project from others, which may have pictures of the same names."""
+        return hashlib.sha256(os.fsencode(self.out.resolve())).hexdigest()[:16]
 
     def lock(self) -> None:
         """Takes the output folder for this process; the system lets go of it when the process ends, however it ends.

@@ -109,6 +109,7 @@ class _Service:
         """The picture list, the labels and where everything is kept."""
         await self._edit(self.project.rescan)
         content = {
+            "key": self.project.key,
             "name": self.project.images.resolve().name,
             "out": str(self.project.out.resolve()),
             "labels": self._labels(),
@@ -128,7 +129,7 @@ class _Service:
         """What goes on: the model, an export, and the revision of the picture that the page shows."""
         revision = self.editor.revision(request.query_params.get("picture", ""))
         content = {"model": self.editor.engine.status(), "job": self._job, "work": self.editor.work,
-                   "revision": revision}
+                   "revision": revision, "project": self.project.key}
         return JSONResponse(content, headers=FRESH)
 
     async def add_label(self, request: Request) -> Response:

@@ -28,6 +28,11 @@ export async function call(path, body) {
   return content;
 }
 
+/** Whether the same request may succeed later: no server is there, or a new one that hasn't seen its token yet. */
+export function isPassing(refusal) {
+  return refusal.status === 0 || refusal.status === 401;
+}
+
 const RETRY_MILLISECONDS = 1000;
 
 /**
@@ -35,7 +40,7 @@ const RETRY_MILLISECONDS = 1000;
  * A change that the server may or may not have seen is sent again with the same id, which the server recognises.
  */
 export class Outbox {
-  /** @param handlers answered(pictureId, state, entry), refused(entry, refusal), conflict(pictureId, lost), moved() */
+  /** @param handlers answered(pictureId, state, entry), refused(entry, refusal), conflict(pictureId, lost, refusal), moved() */
   constructor(handlers) {
     this.handlers = handlers;
     this.entries = [];
@@ -43,6 +48,7 @@ export class Outbox {
     this.isRunning = false;
     this.trouble = null;
     this.activity = 0;
+    this.project = undefined; // key of the project that the changes are made in
   }
 
   push(pictureId, change) {
@@ -67,7 +73,7 @@ export class Outbox {
     const entry = this.entries[0];
     const { pictureId, change, id } = entry;
     try {
-      const body = { ...change, id, revision: this.revisions.get(pictureId) };
+      const body = { ...change, id, revision: this.revisions.get(pictureId), project: this.project };
       const state = await call(`/api/pictures/${pictureId}/change`, body);
       this.revisions.set(pictureId, state.revision);
       this.take(() => this.entries.shift());
@@ -79,14 +85,14 @@ export class Outbox {
 
   async fail(entry, refusal) {
     if (!(refusal instanceof Refusal)) console.error(refusal);
-    if (refusal.status === 0) {
+    if (isPassing(refusal)) {
       this.trouble = refusal.message;
       this.handlers.moved();
       await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
     } else if (refusal.status === 409) {
       const lost = this.of(entry.pictureId).length;
       this.take(() => { this.entries = this.entries.filter((other) => other.pictureId !== entry.pictureId); });
-      this.handlers.conflict(entry.pictureId, lost);
+      this.handlers.conflict(entry.pictureId, lost, refusal);
     } else {
       this.take(() => { this.entries = this.entries.filter((other) => other !== entry); });
       this.handlers.refused(entry, refusal);

@@ -18,22 +18,22 @@ const BINDINGS = {
 const HELP = [
   ["Clicks", [
     ["left click", "on the object"], ["right click, Alt+click", "off the object"],
-    ["touch: tap, long press", "on, off the object"], ["Delete", "delete the click under the pointer"],
+    ["tap, long press", "on, off the object, with a finger"], ["Delete", "delete the click under the pointer"],
     ["X", "delete the last click"], ["Ctrl+Z, Ctrl+Shift+Z", "undo, redo any step"], ["C", "clear the object in work"],
   ]],
   ["Objects", [
     ["Space", "finish the object; the next click begins another"], ["1 to 9", "label of the object and of the next ones"],
     ["Ctrl+click, S", "select a finished object"], ["J, K", "select the next, the previous one"],
-    ["O or double click", "edit the selected object again"], ["Delete", "delete the selected object"],
+    ["O, double click", "edit the selected object again"], ["Delete", "delete the selected object"],
     ["P", "protect finished objects, or not"], ["T", "accept all proposals that are left"],
   ]],
   ["Drawing", [
-    ["B, E", "brush, eraser"], ["[ ]", "smaller, larger brush"],
+    ["B, E", "brush, eraser"], ["[, ]", "smaller, larger brush"],
     ["R", "region: click corners or drag around the object"], ["Enter, Alt+Enter", "add the region, cut it out"],
     ["Backspace, Esc", "take back a corner, cancel"], ["V", "back to clicks"],
   ]],
   ["View", [
-    ["wheel, + and -", "zoom"], ["middle button, Shift+drag", "move the picture (H: with the left button)"],
+    ["wheel, +, -", "zoom"], ["middle button, Shift+drag", "move the picture (H: with the left button)"],
     ["arrow keys", "move the picture"], ["F, 0", "fit, one to one"], ["W", "mask, contour, probability, picture"],
     ["hold Q", "peek at the plain picture"],
   ]],
@@ -47,7 +47,8 @@ export function showHelp() {
   $("help-columns").replaceChildren(...HELP.map(([title, lines]) => make("section", {},
     make("h3", { textContent: title }),
     make("dl", {}, ...lines.flatMap(([keys, text]) => [
-      make("dt", {}, make("kbd", { textContent: keys })), make("dd", { textContent: text }),
+      make("dt", {}, ...keys.split(", ").flatMap((key) => [make("kbd", { textContent: key }), " "])),
+      make("dd", { textContent: text }),
     ])))));
   $("help").showModal();
 }
@@ -80,10 +81,11 @@ export function listen({ run, label, peek }) {
     event.preventDefault();
   });
   document.addEventListener("keyup", (event) => { if (event.key.toLowerCase() === "q") peek(false); });
-  // A button that was clicked with the mouse gives the focus back, so that Space finishes the object again.
+  // A button that was clicked with the mouse gives the focus back, so that Space finishes the object again. It does so
+  // before it acts: a dialog would return the focus to it, and the next Enter would open the dialog once more.
   document.addEventListener("click", (event) => {
     if (event.detail > 0 && document.activeElement?.matches("button, input[type=checkbox], input[type=range]")) {
       document.activeElement.blur();
     }
-  });
+  }, true);
 }

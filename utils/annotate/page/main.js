@@ -1,6 +1,6 @@
 // The page: what is open, what the person does, and how the server's answers are shown.
 
-import { Outbox, call } from "./api.js";
+import { Outbox, Refusal, call, isPassing } from "./api.js";
 import { $, dot, make, plural, say } from "./dom.js";
 import { cut, heat, readGrey } from "./heat.js";
 import { listen, showHelp } from "./keys.js";
@@ -11,8 +11,10 @@ import { View } from "./view.js";
 
 const VIEWS = ["mask", "contour", "probability", "picture"];
 const POLL_MILLISECONDS = 1500;
-const LOADING_POLL_MILLISECONDS = 300;
+const BUSY_POLL_MILLISECONDS = 300;
+const BUSY_MILLISECONDS = 600; // what takes longer gets a progress bar
 const NO_COLOUR = "#ffffff";
+const MODEL_SETTINGS = ["threshold", "zoom-in-on", "expand-ratio", "working-size", "reset-settings"];
 const STEP_NAMES = {
   click: "click", "delete click": "deletion of a click", clear: "clearing", brush: "brush stroke", region: "region",
   "take proposal": "proposal", "accept proposals": "accepted proposals", settings: "model settings",
@@ -27,8 +29,14 @@ const HINTS = {
   select: "Click on a finished object to select it · O: edit it again · Delete: delete it",
   pan: "Drag to move the picture · wheel: zoom · V: back to clicks",
 };
-
-const TOUCH_HINT = "Tap: on the object · long press: off it · two fingers: zoom and move";
+const TOUCH_HINTS = {
+  click: "Tap: on the object · long press: off it · two fingers: zoom and move",
+  brush: "Drag to paint pixels · two fingers: zoom and move",
+  eraser: "Drag to erase pixels · two fingers: zoom and move",
+  region: "Tap corners, then Add region or Cut out · or drag around the object",
+  select: "Tap a finished object to select it",
+  pan: "Drag to move the picture · two fingers: zoom",
+};
 
 const app = {
   pictures: [], labels: [], current: null, state: null, label: null, tool: "click", settings: {}, model: null,
@@ -67,10 +75,14 @@ const outbox = new Outbox({
     $("answered").textContent = `answered in ${Math.round(performance.now() - entry.since)} ms`;
     if (pictureId === app.current) receive(state);
   },
-  refused(entry, refusal) { say(refusal.message, true); show(); },
-  async conflict(pictureId, lost) {
-    say(`This picture was changed in another tab. It has been loaded again; ${
-      lost === 1 ? "the change" : `${lost} changes`} made here since then could not be applied.`, true);
+  refused(entry, refusal) {
+    say(refusal.message, true);
+    show();
+    loadProject().catch(() => {}); // the list may have shown what wasn't to be
+  },
+  async conflict(pictureId, lost, refusal) {
+    say(`${refusal.message} ${
+      lost === 1 ? "The change" : `${lost} changes`} made here since then could not be applied.`, true);
     if (pictureId === app.current) await reload();
   },
 });
@@ -141,7 +153,7 @@ function isWorking() {
 
 // ---------------------------------------------------------------------------------------------- pictures
 
-async function open(pictureId) {
+function open(pictureId) {
   if (!pictureId || pictureId === app.current) return;
   document.body.classList.remove("show-list");
   hand.dropRegion();
@@ -149,7 +161,13 @@ async function open(pictureId) {
   history.replaceState(null, "", `#${pictureId}`);
   list.mark(pictureId);
   view.setPicture(null, 0, 0);
+  return fetchPicture(pictureId);
+}
+
+async function fetchPicture(pictureId) {
+  app.opening = { since: performance.now(), problem: null };
   show();
+  setTimeout(showBusy, BUSY_MILLISECONDS + 50);
   try {
     const [state, image] = await Promise.all([call(`/api/pictures/${pictureId}`), loadImage(pictureId)]);
     if (app.current !== pictureId) return;
@@ -158,8 +176,17 @@ async function open(pictureId) {
     receive(state);
     prefetchNext();
   } catch (refusal) {
-    if (app.current === pictureId) say(refusal.message, true);
+    if (app.current !== pictureId) return;
+    app.opening.problem = refusal;
+    say(refusal.message, true);
+    show();
   }
+}
+
+/** What failed because the server was away is asked for again. */
+async function catchUp() {
+  if (!app.project) await start();
+  else if (!app.state && app.opening?.problem && isPassing(app.opening.problem)) await fetchPicture(app.current);
 }
 
 async function loadImage(pictureId) {
@@ -168,19 +195,21 @@ async function loadImage(pictureId) {
   try {
     await image.decode();
   } catch {
-    return Promise.reject(new Error(await whyNot(image.src)));
+    throw await whyNot(image.src);
   }
   return image;
 }
 
-/** The server's sentence about a picture that the browser couldn't show. */
+/** What the server says about a picture that the browser couldn't show. */
 async function whyNot(address) {
+  let response;
   try {
-    const response = await fetch(address);
-    return response.ok ? "The browser can't show this picture." : (await response.json()).error;
+    response = await fetch(address);
+    if (!response.ok) return new Refusal((await response.json()).error, response.status);
   } catch {
-    return "The server can't be reached.";
+    return new Refusal("The server can't be reached.", 0);
   }
+  return new Refusal("The browser can't show this picture.", response.status);
 }
 
 async function reload() {
@@ -241,6 +270,7 @@ function receive(state) {
   app.state = state;
   app.previewThreshold = null;
   if (state.active?.outline) keepOutline(state.active.mask, state.active.outline);
+  else if (state.active?.mask) fetchOutline(state.active.mask, `masks/${state.active.mask}`); // and hear what is wrong
   if (!state.objects.some(({ id }) => id === app.selected)) app.selected = null;
   for (const { mask } of state.objects) fetchOutline(mask, `masks/${mask}`);
   for (const number of state.proposals) fetchOutline(`proposal ${number}`, `proposals/${number}`);
@@ -280,6 +310,7 @@ async function fetchMap() {
 
 async function loadProject() {
   const project = await call("/api/project");
+  outbox.project ??= project.key;
   Object.assign(app, { pictures: project.pictures, labels: project.labels, project });
   app.label ??= app.labels[0].name;
   document.title = `${project.name} – Annotate`;
@@ -295,8 +326,12 @@ async function poll() {
   try {
     const status = await call(`/api/status?picture=${current ?? ""}`);
     isLoading = status.model.state === "loading";
+    app.work = status.work;
     showModel(status.model);
     showJob(status.job);
+    const isOther = outbox.project !== undefined && outbox.project !== status.project;
+    if (isOther && !outbox.entries.length) location.reload(); // its changes have been refused by then
+    await catchUp();
     const isQuiet = activity === outbox.activity && !outbox.entries.length && current === app.current;
     if (isQuiet && status.revision !== null && status.revision > outbox.revisions.get(current)) {
       say("This picture was changed in another tab; it has been loaded again.");
@@ -305,11 +340,13 @@ async function poll() {
     if (outbox.trouble === null && app.isAway) say("The server is back.");
     app.isAway = false;
   } catch (refusal) {
-    if (refusal.status === 0) app.isAway = true;
-    else say(refusal.message, true);
+    if (isPassing(refusal)) app.isAway = true;
+    if (refusal.status !== 0) say(refusal.message, true);
   }
   showSaved();
-  setTimeout(poll, isLoading && !app.isAway ? LOADING_POLL_MILLISECONDS : POLL_MILLISECONDS);
+  showBusy();
+  const isBusy = (isLoading || outbox.entries.length) && !app.isAway;
+  setTimeout(poll, isBusy ? BUSY_POLL_MILLISECONDS : POLL_MILLISECONDS);
 }
 
 // ---------------------------------------------------------------------------------------------- showing
@@ -319,6 +356,7 @@ function colourOf(label) {
 }
 
 function show() {
+  showBusy();
   showPicture();
   showTop();
   showWork();
@@ -391,7 +429,7 @@ function showTop() {
   const listed = app.pictures.find(({ id }) => id === app.current);
   const name = listed?.name ?? "Annotate";
   const facts = state ? `${state.width} × ${state.height} · ${state.status} · ${plural(state.objects.length, "object")} · ${
-    plural(state.spent, "click")} spent` : (app.current ? "opening…" : "");
+    plural(state.spent, "click")} spent` : app.opening?.problem ? "couldn't be opened" : app.current ? "opening…" : "";
   setText("picture-name", name);
   $("picture-name").title = name;
   setText("picture-facts", facts);
@@ -408,8 +446,7 @@ function showTop() {
   for (const button of document.querySelectorAll("[data-tool]")) {
     button.setAttribute("aria-pressed", String(button.dataset.tool === app.tool));
   }
-  const isTouch = app.tool === "click" && matchMedia("(pointer: coarse)").matches;
-  setText("hint", isTouch ? TOUCH_HINT : HINTS[app.tool]);
+  setText("hint", (matchMedia("(pointer: coarse)").matches ? TOUCH_HINTS : HINTS)[app.tool]);
 }
 
 function showWork() {
@@ -451,16 +488,20 @@ function labelsWith(rows) {
   return [...app.labels, ...others.map((name) => ({ name, colour: NO_COLOUR }))];
 }
 
-function effectiveSettings() {
-  return { threshold: 0.5, zoom_in: true, expand_ratio: 1.4, working_size: 256, ...app.model?.defaults,
-    ...(expected()?.settings ?? app.settings) };
-}
-
 function showSettings() {
-  const settings = effectiveSettings();
   setSlider("opacity", app.opacity, `${app.opacity} %`);
   setSlider("click-size", app.clickSize, `${app.clickSize} px`);
   setSlider("brush-size", app.brushSize, `${+(2 * brushRadius()).toFixed(0)} px`);
+  showModelSettings(app.model?.defaults && { ...app.model.defaults, ...(expected()?.settings ?? app.settings) });
+}
+
+/** The settings that hold for the object in work; none as long as the model hasn't told its own. */
+function showModelSettings(settings) {
+  for (const id of MODEL_SETTINGS) $(id).disabled = !settings;
+  if (!settings) {
+    for (const id of ["threshold", "expand-ratio", "working-size"]) $(id).nextElementSibling.textContent = "–";
+    return;
+  }
   const threshold = app.previewThreshold ?? settings.threshold;
   setSlider("threshold", threshold, threshold.toFixed(2));
   setSlider("expand-ratio", settings.expand_ratio, `× ${settings.expand_ratio.toFixed(1)}`);
@@ -487,7 +528,7 @@ function showSaved() {
   const waiting = outbox.entries.length;
   const isTrouble = outbox.trouble !== null || app.isAway;
   $("saved").dataset.state = isTrouble ? "trouble" : waiting ? "waiting" : "saved";
-  setText("saved", isTrouble ? `The server can't be reached; trying again${waiting ? `, ${plural(waiting, "step")} kept` : ""}` :
+  setText("saved", isTrouble ? `No connection; trying again${waiting ? `, ${plural(waiting, "step")} kept` : ""}` :
     waiting ? `Saving, ${plural(waiting, "step")} waiting` : "✓ All steps saved");
 }
 
@@ -500,16 +541,31 @@ function showProgress() {
 
 function showModel(model) {
   const wasReady = app.model?.state === "ready";
-  $("loading").hidden = model.state !== "loading";
-  if (model.state === "loading") {
-    setText("loading-text", `Loading the model: ${model.text}. Clicks are kept until it is ready.`);
-    $("loading-bar").value = model.fraction;
-  }
   if (model.state === "failed" && app.model?.state !== "failed") say(`${model.text} Brush and region still work.`, true);
   app.model = model;
   const names = { ready: `${model.name} · ${model.digest?.slice(0, 12)}`, failed: "No model", loading: "Loading…" };
   setText("model-name", names[model.state]);
   if (model.state === "ready" && !wasReady) showSettings();
+}
+
+/** What a person waits for just now: {text, fraction}, without a fraction if nobody knows; or null. */
+function busyWith() {
+  const { model, work, opening, state } = app;
+  if (model?.state === "loading") {
+    return { text: `Loading the model: ${model.text}. Clicks are kept until it is ready.`, fraction: model.fraction };
+  }
+  if (work) return { text: `${work.text}: ${work.done} of ${work.total}`, fraction: work.done / work.total };
+  const isSlow = opening && !state && !opening.problem && performance.now() - opening.since > BUSY_MILLISECONDS;
+  return isSlow ? { text: "Opening the picture…" } : null;
+}
+
+function showBusy() {
+  const busy = busyWith();
+  $("loading").hidden = !busy;
+  if (!busy) return;
+  setText("loading-text", busy.text);
+  if (busy.fraction === undefined) $("loading-bar").removeAttribute("value");
+  else $("loading-bar").value = busy.fraction;
 }
 
 // ---------------------------------------------------------------------------------------------- actions
@@ -786,7 +842,7 @@ async function addLabel(event) {
   }
 }
 
-async function begin() {
+function begin() {
   recall();
   wireButtons();
   wireSettings();
@@ -798,13 +854,11 @@ async function begin() {
   window.addEventListener("beforeunload", (event) => { if (outbox.entries.length) event.preventDefault(); });
   window.addEventListener("error", (event) => say(`The page made a mistake: ${event.message}`, true));
   window.addEventListener("unhandledrejection", (event) => say(`The page made a mistake: ${event.reason?.message}`, true));
-  poll();
-  try {
-    await loadProject();
-  } catch (refusal) {
-    say(refusal.message, true);
-    return;
-  }
+  poll(); // which starts, again and again until there is a server
+}
+
+async function start() {
+  await loadProject();
   const wanted = location.hash.slice(1);
   const first = app.pictures.find(({ id }) => id === wanted) ?? app.pictures.find(({ status }) => status !== "done") ??
     app.pictures[0];
