@@ -583,8 +583,9 @@ class Predictor:
         model: an ISModel; a faster copy of it is asked, so that later changes of its weights are not seen.
         device: where it computes.
         with_flip: average with the prediction for the mirrored input.
-        zoom_in: from the second click look at the object only: the box of the last mask and all clicks, found anew
-            at each click.
+        zoom_in: look at the object only: the box of the last mask and all clicks, found anew at each click.
+        coarse_look: where there is no last mask, a look at the whole image finds the object to zoom in on, so that
+            the first click costs two looks.
         keep_aspect: keep the image's proportions; else the network input is a square.
         expand_ratio: of the zoom-in box about its centre.
         min_box: sides of the zoom-in box are at least this fraction of the image's longer side.
@@ -597,6 +598,7 @@ class Predictor:
         device: torch.device,
         with_flip: bool = True,
         zoom_in: bool = True,
+        coarse_look: bool = True,
         keep_aspect: bool = True,
         expand_ratio: float = 2.0,
         min_box: float = 0.2,
@@ -607,6 +609,7 @@ class Predictor:
         self.device = torch.device(device)
         self.with_flip = with_flip
         self.zoom_in = zoom_in
+        self.coarse_look = coarse_look
         self.keep_aspect = keep_aspect
         self.expand_ratio = expand_ratio
         self.min_box = min_box
@@ -687,8 +690,17 @@ class Predictor:
         return result
 
     def _step(self, last: _Estimate, clicks: Tuple[_Click, ...]) -> _Estimate:
-        """One look of the network, with all clicks and the last estimate."""
-        frame = self._choose_frame(last, clicks)
+        """The estimate after the last click: a look at the object, or at the whole image where none is found."""
+        whole = self._frame(0, 0, *self._image.shape[:2])
+        frame = self._object_frame(last, clicks) if self.zoom_in else None
+        if frame is not None:
+            return self._look(frame, last, clicks)
+        coarse = self._look(whole, last, clicks)
+        frame = self._object_frame(coarse, clicks) if self.zoom_in and self.coarse_look else None
+        return coarse if frame in (None, whole) else self._look(frame, last, clicks)
+
+    def _look(self, frame: Frame, last: _Estimate, clicks: Tuple[_Click, ...]) -> _Estimate:
+        """What the network sees of the object in a frame, given all clicks and the last estimate."""
         image = torch.from_numpy(frame.take(self._image)).permute(2, 0, 1).float() / 255
         inputs = torch.cat([image, torch.from_numpy(last.seen_in(frame))[None]])[None]
         points = _points_tensor(frame, clicks)[None]
@@ -701,18 +713,16 @@ class Predictor:
             probability = (probability[:1] + probability[1:].flip(-1)) / 2
         return _Estimate(probability[0].cpu().numpy(), frame)
 
-    def _choose_frame(self, last: _Estimate, clicks: Tuple[_Click, ...]) -> Frame:
-        """The whole image or, from the second click on and where there is a mask, the object's surroundings."""
-        height, width = self._image.shape[:2]
-        top, left, bottom, right = 0, 0, height, width
-        mask_box = last.box(self.model.pred_thr) if self.zoom_in and len(clicks) > 1 else None
-        if mask_box is not None:
-            top, left, bottom, right = self._object_box(mask_box, clicks)
+    def _frame(self, top: int, left: int, bottom: int, right: int) -> Frame:
+        """The frame of a box of the image."""
         size = input_size(bottom - top, right - left, self.working_size, self.keep_aspect)
         return Frame(top, left, bottom - top, right - left, *size)
 
-    def _object_box(self, mask_box: Tuple[int, int, int, int], clicks: Tuple[_Click, ...]) -> Tuple[int, int, int, int]:
-        """The box (top, left, bottom, right) of a mask's box and all clicks, expanded, within the image."""
+    def _object_frame(self, estimate: _Estimate, clicks: Tuple[_Click, ...]) -> Optional[Frame]:
+        """The box of an estimate's mask and all clicks, expanded, within the image; None if the mask is empty."""
+        mask_box = estimate.box(self.model.pred_thr)
+        if mask_box is None:
+            return None
         sides = self._image.shape[:2]
         begins, ends = [], []
         for axis, length in enumerate(sides):
@@ -721,7 +731,7 @@ class Predictor:
             side = max((high - low) * self.expand_ratio, self.min_box * max(sides))
             begins.append(max(0, min(low, math.floor((low + high - side) / 2))))
             ends.append(min(length, max(high, math.ceil((low + high + side) / 2))))
-        return (*begins, *ends)
+        return self._frame(*begins, *ends)
 
 
 def _points_tensor(frame: Frame, clicks: Sequence[_Click]) -> Tensor:

@@ -255,7 +255,7 @@ def test_twenty_clicks(model):
     assert np.array_equal(predict(predictor, picture(60, 90), *clicks), last)
 
 
-def test_the_number_of_looks_is_the_number_of_new_clicks(painter):
+def test_only_new_clicks_are_looked_at(painter):
     predictor = small(painter)
     predictor.set_input_image(picture(40, 40))
     counts = []
@@ -264,7 +264,7 @@ def test_the_number_of_looks_is_the_number_of_new_clicks(painter):
         before = len(painter.seen)
         predictor.get_prediction(Clicks(*clicks))
         counts.append(len(painter.seen) - before)
-    assert counts == [1, 0, 1, 0, 2]
+    assert counts == [2, 0, 1, 0, 2]  # the first click takes two looks
 
 
 A, B, C, D = (10, 10, True), (30, 35, False), (20, 15, True), (5, 40, True)
@@ -496,7 +496,7 @@ def test_the_zoom_in_box_contains_mask_and_clicks(shape, clicks, pixel):
     mask[y : y + 9, x : x + 5] = 1
     predictor = small(Painter())
     predictor.set_input_image(np.zeros((*shape, 3), np.uint8))
-    frame = predictor._choose_frame(solution._Estimate(mask, Frame(0, 0, *shape, *shape)), clicks)
+    frame = predictor._object_frame(solution._Estimate(mask, Frame(0, 0, *shape, *shape)), clicks)
     rows, columns = np.nonzero(mask)
     points = np.array([(c.y, c.x) for c in clicks] + list(zip(rows, columns, strict=True)))
     assert (points >= (frame.top, frame.left)).all()
@@ -512,21 +512,46 @@ def test_the_box_follows_a_click_outside_it(painter):
     predictor.set_input_image(picture(300, 300))
     near = [(150, 150, True), (155, 160, True), (150, 145, False)]
     predictor.get_prediction(Clicks(*near))
-    close = predictor._known[max(predictor._known, key=len)].frame
+    close = last_frame(predictor)
     assert close.height < 300 and close.width < 300
     predictor.get_prediction(Clicks(*near, (290, 10, True)))
-    wide = predictor._known[max(predictor._known, key=len)].frame
+    wide = last_frame(predictor)
     assert wide.top + wide.height > 290 and wide.left <= 10
     y, x = painter.seen[-1][1][0, painter.seen[-1][1][0, :, 2] == 3][0, :2].tolist()
     assert np.allclose(wide.to_image([(y, x)])[0], (290, 10), atol=1e-3)
 
 
-def test_the_first_click_and_an_empty_mask_see_the_whole_image(painter):
-    predictor = small(painter)
-    for clicks in ([A], [(10, 10, False), (20, 20, False)]):
+def last_frame(predictor: Predictor) -> Frame:
+    """Where the Predictor looked for its last click."""
+    return predictor._known[max(predictor._known, key=len)].frame
+
+
+def test_an_empty_mask_shows_the_whole_image(painter):
+    for options, clicks in (({"coarse_look": False}, [A]), ({}, [(10, 10, False), (20, 20, False)])):
+        predictor = small(painter, **options)
         predict(predictor, picture(100, 150), *clicks)
-        frame = predictor._known[max(predictor._known, key=len)].frame
-        assert (frame.top, frame.left, frame.height, frame.width) == (0, 0, 100, 150)
+        assert last_frame(predictor)[:4] == (0, 0, 100, 150)
+
+
+def test_the_first_click_is_looked_at_coarsely_and_then_closely(painter):
+    predictor = small(painter, with_flip=False)
+    predict(predictor, picture(300, 300), (150, 150, True))
+    (_, coarse), (close, points) = painter.seen
+    frame = last_frame(predictor)
+    assert coarse.shape == points.shape and frame.height < 300 and frame.width < 300
+    assert (close[0, 3] == 0).all()  # the close look is one at the first click too: without a previous mask
+    assert np.allclose(frame.to_image([points[0, 0, :2].tolist()])[0], (150, 150), atol=1e-3)
+    predictor.get_prediction(Clicks((150, 150, True), (155, 150, True)))
+    assert len(painter.seen) == 3  # and only the first click takes two looks
+
+
+def test_a_given_mask_is_zoomed_in_on_at_the_first_click(painter):
+    predictor = small(painter, with_flip=False)
+    predictor.set_input_image(picture(300, 300))
+    mask = np.zeros((300, 300), np.float32)
+    mask[140:160, 140:170] = 1
+    predictor.get_prediction(Clicks((150, 150, True)), prev_mask=mask)
+    assert len(painter.seen) == 1 and last_frame(predictor).height < 100 and painter.seen[0][0][0, 3].max() > 0.9
 
 
 # ------------------------------------------------------------------------------------------------ steps and switches
@@ -555,10 +580,11 @@ def test_each_step_can_be_switched_off(painter, model):
     assert all(shape[0] == 2 for shape in shapes()) and all(shape[0] == 1 for shape in shapes(with_flip=False))
     assert all(shape[2:] == (64, 64) for shape in shapes(keep_aspect=False))
     assert len(shapes(zoom_in=False)) == 1 and shapes(zoom_in=False).pop()[3] > 64
+    assert shapes(coarse_look=False) <= shapes() and len(painter.seen) == 4  # those of the default were the last
     predictor = small(painter, zoom_in=False)
     predict(predictor, image, *clicks)
     assert all(estimate.frame.width == 200 for estimate in predictor._known.values())
-    for switch in ("with_flip", "zoom_in", "keep_aspect"):
+    for switch in ("with_flip", "zoom_in", "coarse_look", "keep_aspect"):
         assert is_probability(predict(small(model, **{switch: False}), image, *clicks), 100, 200)
 
 

@@ -78,6 +78,7 @@ def bench_clicks(model: ISModel, repeats: int) -> None:
         "defaults": {},
         "without flip": {"with_flip": False},
         "without zoom-in": {"zoom_in": False},
+        "without the coarse look": {"coarse_look": False},
         "square input": {"keep_aspect": False},
     }
     seconds = {name: click_seconds(model, repeats, **options) for name, options in variants.items()}
