@@ -5,6 +5,7 @@ order of clicks, to the threshold and to the mask before.
 """
 from __future__ import annotations
 
+import os
 import sys
 import uuid
 from pathlib import Path
@@ -104,10 +105,15 @@ if __name__ == "__main__":
 
     import uvicorn
 
-    from utils.annotate.server import create_app
+    from utils.annotate import editor, project, server
 
-    images, out, port = sys.argv[1:]
+    images, out, port, *caches = sys.argv[1:]
+    os.fsync = lambda descriptor: None  # tests kill the process, not the machine
+    for module, name in ((editor, "IMAGE_CACHE_BYTES"), (editor, "OUTLINE_CACHE_BYTES"), (project, "MASK_CACHE_BYTES"),
+                         (server, "THUMBNAIL_CACHE_BYTES")):
+        if caches:  # small ones are full early
+            setattr(module, name, int(caches[0]))
     listener = socket.create_server(("127.0.0.1", int(port)))
     print(f"http://127.0.0.1:{listener.getsockname()[1]}/", flush=True)
-    app = create_app(stub_editor(Path(images), Path(out)))
+    app = server.create_app(stub_editor(Path(images), Path(out)))
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import random
@@ -10,14 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -44,6 +44,10 @@ class Report:
     memory: list[float] = field(default_factory=list)
     lost: int = 0
 
+    def growth(self) -> float:
+        """MiB by which the server grew in the second half, when its caches should be full; 0 if nobody knows."""
+        return self.memory[-1] - self.memory[len(self.memory) // 2] if self.memory else 0.0
+
     def text(self) -> str:
         """For a person."""
         low, high = 1000 * min(self.seconds), 1000 * max(self.seconds)
@@ -52,7 +56,8 @@ class Report:
         parts.append("latency ms: p50 {:.0f}, p90 {:.0f}, p95 {:.0f}, p99 {:.0f}".format(*quantiles)
                      + f", least {low:.0f}, most {high:.0f}")
         if self.memory:
-            parts.append("memory MiB after each tenth: " + " ".join(f"{value:.0f}" for value in self.memory))
+            parts.append("memory MiB after each tenth: " + " ".join(f"{value:.0f}" for value in self.memory)
+                         + f", {self.growth():+.0f} in the second half")
         return "\n".join(parts)
 
 
@@ -60,26 +65,37 @@ class Client:
     """Annotates over HTTP as the page does, one change after the other."""
 
     def __init__(self, address: str) -> None:
-        self.address = address.rstrip("/")
+        place = urlsplit(address)
+        self._connection = http.client.HTTPConnection(place.hostname, place.port, timeout=START_SECONDS)
+
+    def fetch(self, path: str) -> bytes:
+        """What is under a path."""
+        return self._ask("GET", path)
 
     def get(self, path: str) -> Any:
         """The JSON under a path."""
-        return self._ask(urllib.request.Request(self.address + path))
+        return json.loads(self.fetch(path))
 
     def change(self, state: dict[str, Any], op: str, **fields: Any) -> dict[str, Any]:
         """A change to a picture in this state; gives the new state."""
         body = {"op": op, "id": uuid.uuid4().hex, "revision": state["revision"], **fields}
-        request = urllib.request.Request(f"{self.address}/api/pictures/{state['id']}/change",
-                                         json.dumps(body).encode(), {"content-type": "application/json"})
-        return self._ask(request)
+        return json.loads(self._ask("POST", f"/api/pictures/{state['id']}/change", json.dumps(body)))
 
-    @staticmethod
-    def _ask(request: urllib.request.Request) -> Any:
+    def _ask(self, method: str, path: str, body: str | None = None) -> bytes:
+        headers = {"content-type": "application/json"} if body else {}
         try:
-            with urllib.request.urlopen(request, timeout=START_SECONDS) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            raise AnnotationError(f"{request.full_url}: {error.read().decode('utf-8', 'replace')}") from error
+            answer = self._answer(method, path, body, headers)
+        except ConnectionError:  # the server ends idle connections; the id keeps a change from counting twice
+            self._connection.close()
+            answer = self._answer(method, path, body, headers)
+        content = answer.read()
+        if answer.status >= 400:
+            raise AnnotationError(f"{path}: {content.decode('utf-8', 'replace')}")
+        return content
+
+    def _answer(self, *request: Any) -> http.client.HTTPResponse:
+        self._connection.request(*request)
+        return self._connection.getresponse()
 
 
 def run(address: str, out: Path, clicks: int, process_id: int | None = None, seed: int = 0) -> Report:
@@ -104,8 +120,11 @@ def run(address: str, out: Path, clicks: int, process_id: int | None = None, see
 
 
 def _annotate(client: Client, picture_id: str, clicks: int, random_places: random.Random, report: Report) -> None:
-    """A picture as a person works: open it, click, finish an object every few clicks, mark it as done."""
-    state = client.get(f"/api/pictures/{picture_id}")
+    """A picture as the page works: open it, click, finish an object every few clicks, mark it as done."""
+    address = f"/api/pictures/{picture_id}"
+    state = client.get(address)
+    for part in ("thumbnail", "image"):
+        client.fetch(f"{address}/{part}")
     for number in range(clicks):
         place = {"y": random_places.randrange(state["height"]), "x": random_places.randrange(state["width"])}
         begun = time.perf_counter()
@@ -114,6 +133,7 @@ def _annotate(client: Client, picture_id: str, clicks: int, random_places: rando
         is_last_of_object = number % CLICKS_PER_OBJECT == CLICKS_PER_OBJECT - 1
         if is_last_of_object and state["active"]["mask"]:
             state = client.change(state, "finish")
+            client.fetch(f"{address}/masks/{state['objects'][-1]['mask']}")
     client.change(state, "mark", done=True)
 
 
