@@ -167,10 +167,10 @@ class NetworkConfig:
     """
 
     backbone: str = "mobilenet_v2"
-    working_size: int = 256  # network inputs have about working_size**2 pixels
+    working_size: int = 224  # network inputs have about working_size**2 pixels
     disk_radius: float = 5.0  # of a click, in pixels of the network input
     pred_thr: float = 0.5  # probabilities above it are the object
-    aspp_rates: Tuple[int, ...] = (3, 6, 9)  # a 256 px input has 16x16 features: rate 18 would see padding only
+    aspp_rates: Tuple[int, ...] = (3, 6, 9)  # a 224 px input has 14x14 features: rate 18 would see padding only
     decoder_width: int = 64
 
     def __post_init__(self) -> None:
@@ -860,7 +860,7 @@ class Recipe:
 
     backbone: str = _setting("mobilenet_v2", "network", "one of " + ", ".join(BACKBONES))
     disk_radius: float = _setting(5.0, "network", "of a click in pixels of the network input")
-    working_size: int = _setting(256, "network", "predict at about working_size**2 pixels")
+    working_size: int = _setting(224, "network", "predict at about working_size**2 pixels")
 
     rate: float = _setting(5e-4, "optimiser", "AdamW's rate at the end of the warm-up")
     backbone_factor: float = _setting(0.3, "optimiser", "the pretrained layers' rate, relative to `rate`")
