@@ -129,8 +129,13 @@ class Frame(NamedTuple):
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Averages along a side that becomes shorter, interpolates linearly along one that becomes longer.
 
-    In two steps where the sides differ in that, because OpenCV averages only if both become shorter.
+    In two steps where the sides differ in that, because OpenCV averages only if both become shorter. Large images are
+    halved first, which OpenCV does at a tenth of the cost (76 and 14 ms for 12 megapixels at 256x192); the last row or
+    column of an odd number is left out then, a small part of a pixel of the result.
     """
+    while min(image.shape[0] / height, image.shape[1] / width) >= 4:
+        rows, columns = image.shape[0] // 2, image.shape[1] // 2
+        image = cv2.resize(image[: 2 * rows, : 2 * columns], (columns, rows), interpolation=cv2.INTER_AREA)
     fewer = min(height, image.shape[0]), min(width, image.shape[1])
     if fewer != image.shape[:2]:
         image = cv2.resize(image, fewer[::-1], interpolation=cv2.INTER_AREA)

@@ -479,6 +479,16 @@ def test_resizing_averages_a_side_that_shrinks(shape, size):
         assert abs(small_ - 0.5).max() < 0.2
 
 
+@pytest.mark.parametrize("height, width", [(1023, 1535), (640, 2001), (300, 4000)])
+def test_large_images_are_resized_as_by_averages(height, width):
+    """Up to rounding and a shift of less than half a pixel."""
+    image = picture(height, width)
+    fast, slow = solution._resize(image, 48, 64), cv2.resize(image, (64, 48), interpolation=cv2.INTER_AREA)
+    slopes = [abs(np.diff(slow.astype(int), axis=axis)).max() for axis in (0, 1)]
+    assert fast.shape == slow.shape and abs(fast.astype(int) - slow).max() <= sum(slopes) / 2 + 2
+    assert abs(fast.mean() - slow.mean()) < 1
+
+
 # ------------------------------------------------------------------------------------------------ zoom-in
 
 
