@@ -27,7 +27,7 @@ class Settings:
 
     Attributes:
         threshold: probabilities above it are the object.
-        zoom_in: from the second click look at the object only.
+        zoom_in: look at the object only.
         expand_ratio: of the zoom-in box about its centre.
         working_size: network inputs have about working_size**2 pixels.
     """
