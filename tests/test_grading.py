@@ -157,13 +157,13 @@ def test_nothing_is_imported_from_utils_outside_functions():
 # in here. GradScaler of torch.amp is later (2.3), and behind a hasattr.
 TORCH_2_0 = set("""
 F.binary_cross_entropy_with_logits F.conv2d F.interpolate F.pad nn.BatchNorm2d nn.Conv2d nn.Module nn.Parameter nn.ReLU
-nn.Sequential nn.parallel.DistributedDataParallel nn.utils.clip_grad_norm_ torch.Generator torch.__version__
-torch.amp torch.amp.GradScaler torch.arange torch.autocast torch.autograd.Function torch.backends.cudnn.benchmark torch.bfloat16 torch.cat
-torch.channels_last torch.cuda.amp.GradScaler torch.cuda.get_device_capability torch.cuda.is_available
+nn.Sequential nn.parallel.DistributedDataParallel nn.utils.clip_grad_norm_ torch.Generator torch.__version__ torch.amp
+torch.amp.GradScaler torch.arange torch.autocast torch.autograd.Function torch.backends.cudnn.benchmark torch.bfloat16
+torch.cat torch.channels_last torch.cuda.amp.GradScaler torch.cuda.get_device_capability torch.cuda.is_available
 torch.cuda.set_device torch.device torch.distributed.all_reduce torch.distributed.destroy_process_group
 torch.distributed.init_process_group torch.div torch.float16 torch.float32 torch.from_numpy torch.full_like torch.load
-torch.manual_seed torch.multinomial torch.no_grad torch.optim.AdamW torch.rand torch.round torch.rsqrt torch.save torch.sigmoid
-torch.stack torch.tensor torch.utils.data.DataLoader torch.utils.data.Dataset torch.where torch.zeros_like
+torch.manual_seed torch.multinomial torch.no_grad torch.optim.AdamW torch.rand torch.round torch.rsqrt torch.save
+torch.sigmoid torch.stack torch.tensor torch.utils.data.DataLoader torch.utils.data.Dataset torch.where torch.zeros_like
 torchvision.models
 """.split())
 # Names of Python, torch and numpy that are too new, or gone from numpy, whatever they are asked of.
