@@ -293,15 +293,14 @@ class _DilatedDepthwise(torch.autograd.Function):
         return to_x, to_weight, gradient.sum((0, 2, 3)) if ctx.has_bias else None, None
 
 
-def _join_norms(module: nn.Module) -> None:
-    """Tells each convolution of the BatchNorm behind it, all the way down; the names of the weights stay."""
-    children = list(module.children())
-    for conv, norm in zip(children, children[1:]):
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            conv.__class__, norm.__class__ = _Convolution, _Norm
-            conv.norms = (norm,)
-    for child in children:
-        _join_norms(child)
+def _join_norms(network: nn.Module) -> None:
+    """Tells each convolution of the BatchNorm behind it; the names of the weights stay."""
+    for module in network.modules():
+        children = list(module.children())
+        for conv, norm in zip(children, children[1:]):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                conv.__class__, norm.__class__ = _Convolution, _Norm
+                conv.norms = (norm,)
 
 
 def _widen_first_convolution(backbone: nn.Module) -> None:
@@ -696,10 +695,10 @@ class Predictor:
 
     def _step(self, last: _Estimate, clicks: Tuple[_Click, ...]) -> _Estimate:
         """The estimate after the last click: a look at the object, or at the whole image where none is found."""
-        whole = self._frame(0, 0, *self._image.shape[:2])
         frame = self._object_frame(last, clicks) if self.zoom_in else None
         if frame is not None:
             return self._look(frame, last, clicks)
+        whole = self._frame(0, 0, *self._image.shape[:2])
         coarse = self._look(whole, last, clicks)
         frame = self._object_frame(coarse, clicks) if self.zoom_in and self.coarse_look else None
         return coarse if frame in (None, whole) else self._look(frame, last, clicks)
@@ -1406,7 +1405,7 @@ class Run:
         if changed:
             differences = "; ".join(changed)
             raise TrainingError(f"the run to resume has another recipe: {differences}; use another output folder")
-        if state["photos"] != self.photos:
+        if state.get("photos") != self.photos:
             raise TrainingError("the run to resume has other photos: give it those again, or use another output folder")
         for name in ("model", "averaged", "optimizer", "scaler"):
             getattr(self, name).load_state_dict(state[name])
