@@ -3,7 +3,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -43,6 +42,15 @@ class Server:
     address: str
     process: subprocess.Popen | None = None
 
+    @property
+    def port(self) -> str:
+        return self.address.rstrip("/").rsplit(":", 1)[1]
+
+    def kill(self) -> None:
+        """Ends its process at once, by SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+
     def session(self, name: str) -> dict:
         return json.loads((self.folder / "out" / "sessions" / f"{name}.json").read_text())
 
@@ -74,8 +82,7 @@ def serve_process(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
     yield serve_now
     for server in servers:
-        server.process.kill()
-        server.process.wait()
+        server.kill()
 
 
 @pytest.fixture
@@ -481,12 +488,11 @@ def test_a_killed_server_loses_nothing(browser, serve_process, tmp_path):
     person = Person(browser, server)
     person.click(30, 40)
     person.settle()
-    server.process.send_signal(signal.SIGKILL)
-    server.process.wait()
+    server.kill()
     person.click(20, 60, button="right")
     person.click(50, 20)
     person.sees("#saved", "2 steps kept")
-    serve_process(port=server.address.rstrip("/").rsplit(":", 1)[1])
+    serve_process(port=server.port)
     person.settle()
     clicks = [(30, 40, True), (20, 60, False), (50, 20, True)]
     assert [(step["y"], step["x"], step["positive"]) for step in server.session("a.png")["steps"]] == clicks
@@ -499,15 +505,13 @@ def test_a_killed_server_loses_nothing(browser, serve_process, tmp_path):
 def test_a_page_without_a_server_goes_on_when_it_is_back(browser, serve_process, tmp_path):
     write_pictures(tmp_path / "images", "a.png", "b.png")
     server = serve_process()
-    port = server.address.rstrip("/").rsplit(":", 1)[1]
     person = Person(browser, server)
     person.page.wait_for_load_state("networkidle")
-    server.process.kill()
-    server.process.wait()
+    server.kill()
     person.press("d")
     person.sees("#messages", "can't be reached")
     person.sees("#picture-facts", "couldn't be opened")
-    serve_process(port=port)
+    serve_process(port=server.port)
     person.wait_open("b.png")
     person.click(30, 40)
     person.settle()
@@ -520,11 +524,10 @@ def test_a_tab_of_one_project_does_not_write_into_another(browser, serve_process
     server = serve_process()
     person = Person(browser, server)
     person.page.wait_for_load_state("networkidle")
-    server.process.kill()
-    server.process.wait()
+    server.kill()
     person.click(30, 40)
     person.sees("#saved", "1 step kept")
-    stub, port = str(ROOT / "tests" / "annotate_stub.py"), server.address.rstrip("/").rsplit(":", 1)[1]
+    stub, port = str(ROOT / "tests" / "annotate_stub.py"), server.port
     serve_process(command=[sys.executable, stub, str(tmp_path / "images"), str(tmp_path / "other"), port])
     person.settle()
     person.wait_open("00000.png")
@@ -553,11 +556,10 @@ def test_a_damaged_mask_is_told_and_undone(browser, serve_process, tmp_path):
     person = Person(browser, server)
     person.click(30, 40)
     person.settle()
-    server.process.kill()
-    server.process.wait()
+    server.kill()
     for path in (tmp_path / "out" / "masks" / "a.png").iterdir():
         path.write_bytes(b"x")
-    serve_process(port=server.address.rstrip("/").rsplit(":", 1)[1])
+    serve_process(port=server.port)
     person.page.reload()
     person.wait_open("a.png")
     person.sees("#messages", "is damaged")
