@@ -850,10 +850,12 @@ def _setting(default: Any, group: str, text: str) -> Any:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what training does; the defaults made the shipped checkpoint.
+    """Everything that decides what training does.
 
     Counted in samples, never in minutes, and drawn from counters: sample i of the run is a function of (seed, i).
     """
+
+    after: Optional[Recipe] = None  # the phase whose weights this one begins from; None: the classifier's
 
     samples: int = _setting(64_000, "length", "samples to train on, repeats counted")
     stages: Tuple[Tuple[float, int], ...] = _setting(
@@ -870,6 +872,7 @@ class Recipe:
     backbone_factor: float = _setting(0.3, "optimiser", "the pretrained layers' rate, relative to `rate`")
     weight_decay: float = _setting(0.01, "optimiser", "AdamW's, for convolutions only")
     warm_up: float = _setting(0.03, "optimiser", "part of the run over which the rate rises")
+    steady: float = _setting(0.0, "optimiser", "up to this part of the run the rate stays, then a cosine begins")
     floor: float = _setting(0.01, "optimiser", "the cosine ends at this part of `rate`")
     clip: float = _setting(3.0, "optimiser", "largest norm of a gradient")
     ema: float = _setting(0.998, "optimiser", "decay a step of the averaged weights, which are the result")
@@ -903,12 +906,21 @@ class Recipe:
     overlap: float = _setting(0.5, "loss", "weight of the soft IoU loss")
 
 
+SHIPPED = Recipe()  # made the checkpoint that lies beside this file
+
+
+def phases(recipe: Recipe) -> List[Recipe]:
+    """The recipe's phases, the first to train first; the last one is the recipe itself."""
+    return (phases(recipe.after) if recipe.after else []) + [recipe]
+
+
 def learning_rate(recipe: Recipe, seen: int) -> float:
-    """Factor of the rate after `seen` samples: a linear warm-up, then a cosine that ends at the floor."""
+    """Factor of the rate after `seen` samples: a linear warm-up, a steady stretch, a cosine that ends at the floor."""
     progress = min(seen / recipe.samples, 1.0)
     if progress < recipe.warm_up:
         return max(progress / recipe.warm_up, recipe.floor)
-    cosine = (1 + math.cos(math.pi * (progress - recipe.warm_up) / (1 - recipe.warm_up))) / 2
+    begin = max(recipe.warm_up, recipe.steady)
+    cosine = (1 + math.cos(math.pi * max(progress - begin, 0.0) / (1 - begin))) / 2
     return recipe.floor + (1 - recipe.floor) * cosine
 
 
@@ -1545,8 +1557,11 @@ class _Journal:
     Only the first of several processes writes.
     """
 
-    def __init__(self, run: Run, out: Path, photos: Sequence[Photo], held_out: Sequence[Photo]) -> None:
+    def __init__(
+        self, run: Run, out: Path, photos: Sequence[Photo], held_out: Sequence[Photo], before: Optional[Path] = None
+    ) -> None:
         self.run = run
+        self.before = before  # the checkpoint of the phase before
         self.out = out
         self.writes = run.group.rank == 0
         self.ids = sorted({photo.id for photo in photos})
@@ -1641,7 +1656,9 @@ class _Journal:
     def _record(self, figures: Dict[str, float]) -> Dict[str, Any]:
         """How the weights were trained, for their checkpoint."""
         run = self.run
+        earlier = {"after": _read_checkpoint(self.before)["training"]} if self.before else {}
         return {
+            **earlier,
             "ids": self.ids,
             "held_out": [photo.id for photo in self.held_out],
             "samples": run.seen,
@@ -1786,7 +1803,7 @@ def find_training_photos(folder: PathLike, data: str) -> Tuple[List[Photo], List
 def train_segmentation(
     folder: PathLike = "./COCO_LVIS",
     out: PathLike = "./experiments",
-    recipe: Recipe = Recipe(),
+    recipe: Recipe = SHIPPED,
     data: str = "checkpoint",
     pretrained: Union[bool, PathLike] = True,
     epochs: Optional[int] = None,
@@ -1806,10 +1823,10 @@ def train_segmentation(
     Args:
         folder: COCO_LVIS with its splits train and val.
         out: for checkpoints/ (last_checkpoint.pth, best.pth), vis/ (curves, contact sheets), metrics.csv and state.pth.
-        recipe: what decides the result.
+        recipe: what decides the result. The phases before its last one are trained in out/phase1, out/phase2, ...
         data: "checkpoint" for the photos that checkpoint.pth names, "all" for the whole train split.
         pretrained: ImageNet weights: True to download torchvision's, or the path of a state_dict file.
-        epochs: passes over the photos, in place of the recipe's samples.
+        epochs: passes over the photos, in place of the samples of the recipe's last phase.
         minutes: save and stop after this time; the schedule goes on at the next start.
         device: "cpu", "cuda", ...; a GPU where there is one.
         workers: processes that load samples; one less than there are cores if left out, 8 at most.
@@ -1830,19 +1847,20 @@ def train_segmentation(
         photos, held_out = find_training_photos(folder, data)
         if epochs is not None:
             recipe = dataclasses.replace(recipe, samples=epochs * len(photos))
-        if recipe.samples < recipe.batch_size:
-            raise TrainingError(f"{recipe.samples} samples are not even one batch of {recipe.batch_size}: train longer")
-        run = _start_run(recipe, pretrained, device, group, photos, Path(out))
-        loader = _loader(run, ClickSamples(photos, recipe, augmentator), workers)
-        journal = _Journal(run, Path(out), photos, held_out)
-        try:
-            with _StopRequest(minutes, group) as stop:
-                _train(run, loader, journal, stop, epoch_samples, validation_objects, save_seconds)
-        finally:
-            journal.close()
+        with _StopRequest(minutes, group) as stop:
+            before = None
+            for number, phase in enumerate(phases(recipe), 1):
+                place = Path(out) / ("" if phase is recipe else f"phase{number}")
+                run = _start_run(phase, pretrained, device, group, photos, place, before)
+                loader = _loader(run, ClickSamples(photos, phase, augmentator), workers)
+                with contextlib.closing(_Journal(run, place, photos, held_out, before)) as journal:
+                    finished = _train(run, loader, journal, stop, epoch_samples, validation_objects, save_seconds)
+                before = place / "checkpoints" / "last_checkpoint.pth"
+                if not finished:
+                    break
     finally:
         group.leave()
-    return Path(out) / "checkpoints" / "last_checkpoint.pth"
+    return before
 
 
 def _train(
@@ -1853,8 +1871,8 @@ def _train(
     epoch_samples: int,
     validation_objects: int,
     save_seconds: float,
-) -> None:
-    """The loop: step, look, save, validate.
+) -> bool:
+    """The loop: step, look, save, validate; returns whether the phase was finished.
 
     What all processes do together (look, stop) happens after batches that all count alike.
     """
@@ -1872,7 +1890,8 @@ def _train(
         journal.save_state(every=0.0 if run.batch == total else save_seconds)
         if run.batch < total and run.group.any(stop.due, run.device):
             journal.stopped()
-            return
+            return False
+    return True
 
 
 def _start_run(
@@ -1882,13 +1901,18 @@ def _start_run(
     group: Group,
     photos: Sequence[Photo],
     out: Path,
+    before: Optional[Path] = None,
 ) -> Run:
-    """A new run, or the one whose state lies in the output folder."""
+    """A new run, from the weights of the checkpoint `before` if there is one; or the run whose state lies in `out`."""
+    if recipe.samples < recipe.batch_size:
+        raise TrainingError(f"{recipe.samples} samples are not even one batch of {recipe.batch_size}: train longer")
     torch.manual_seed(recipe.seed)
     config = NetworkConfig(recipe.backbone, recipe.working_size, recipe.disk_radius)
     state_path = out / "state.pth"
     resumes = state_path.exists()
-    model = ISModel(recipe.backbone, False if resumes else pretrained, config)
+    model = ISModel(recipe.backbone, False if resumes or before else pretrained, config)
+    if before and not resumes:
+        _load_strictly(model, _read_checkpoint(before)["state_dict"], before)
     model.freeze_norm = pretrained is not False
     run = Run(recipe, model.to(device, memory_format=torch.channels_last), group, [photo.id for photo in photos])
     if resumes:
@@ -1923,11 +1947,12 @@ def check_recipe(folder: PathLike, out: PathLike, **options: Any) -> bool:
     """
     path = Path(__file__).with_name("checkpoint.pth")
     training = _read_checkpoint(path).get("training", {})
-    if not training.get("losses"):
+    if not _first_phase(training).get("losses"):
         raise TrainingError(f"{path} carries no record of its losses to compare with")
-    recipe = recipe_from(training["recipe"])
-    recorded = dict(map(tuple, training["losses"]))
-    stretch = min(CHECK_SAMPLES, max(recipe.samples // 100, 40 * recipe.batch_size), max(recorded))
+    recorded = dict(map(tuple, _first_phase(training)["losses"]))
+    recipe, *later = phases(recipe_from(training["recipe"]))
+    hundredth = (recipe.samples + sum(phase.samples for phase in later)) // 100
+    stretch = min(CHECK_SAMPLES, max(hundredth, 40 * recipe.batch_size), max(recorded))
     photos, _ = find_training_photos(folder, "checkpoint")
     if len(photos) < len(training["ids"]):
         raise TrainingError(f"{folder} lacks photos of {path}: without them its samples can't be made again")
@@ -1945,10 +1970,17 @@ def check_recipe(folder: PathLike, out: PathLike, **options: Any) -> bool:
     return follows
 
 
+def _first_phase(training: Dict[str, Any]) -> Dict[str, Any]:
+    """What a checkpoint records of the phase that began from the classifier."""
+    return _first_phase(training["after"]) if "after" in training else training
+
+
 def recipe_from(plain: Dict[str, Any]) -> Recipe:
     """A recipe from the plain containers of a file; lists become tuples, and settings it lacks their defaults."""
 
     def frozen(value: Any) -> Any:
+        if isinstance(value, dict):
+            return recipe_from(value)
         return tuple(map(frozen, value)) if isinstance(value, list) else value
 
     unknown = set(plain) - {f.name for f in dataclasses.fields(Recipe)}
@@ -1964,7 +1996,7 @@ def recipe_from(plain: Dict[str, Any]) -> Recipe:
 
 def _parser() -> argparse.ArgumentParser:
     """The arguments of train_segmentation and, grouped, the settings of the recipe."""
-    parser = argparse.ArgumentParser(description="Train the model; without arguments, the shipped one again.")
+    parser = argparse.ArgumentParser(description="Train the model; without settings of the recipe, as the shipped one.")
     parser.add_argument("--folder", default="./COCO_LVIS", help="the data (default %(default)s)")
     parser.add_argument("--out", default="./experiments", help="for everything written (default %(default)s)")
     parser.add_argument("--data", default="checkpoint", help='"checkpoint" for the photos it names, or "all"')
@@ -1975,7 +2007,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, help="processes that load samples")
     parser.add_argument("--recipe-check", action="store_true", help="train the first 1 %% and compare with the record")
     groups: Dict[str, Any] = {}
-    for setting in dataclasses.fields(Recipe):
+    for setting in filter(lambda one: one.metadata, dataclasses.fields(Recipe)):
         name = setting.metadata["group"]
         group = groups.get(name) or groups.setdefault(name, parser.add_argument_group(f"recipe: {name}"))
         kind = json.loads if isinstance(setting.default, tuple) else type(setting.default)
@@ -1994,7 +2026,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         if given.pop("recipe_check"):
             chosen = {name: given[name] for name in ("pretrained", "device") if name in given}
             return 0 if check_recipe(given["folder"], given["out"], **chosen) else 1
-        recipe = recipe_from({**plain_recipe(Recipe()), **settings})
+        recipe = recipe_from({**plain_recipe(Recipe()), **settings}) if settings else SHIPPED
         print("wrote", train_segmentation(recipe=recipe, **given))
     except (TrainingError, CheckpointError, FileNotFoundError, ValueError) as error:
         print(f"solution.py: {error}", file=sys.stderr)

@@ -330,15 +330,24 @@ def test_losses_are_per_sample_and_finite(loss):
             assert value.isfinite().all() and sure.grad.isfinite().all()
 
 
-@given(st.integers(100, 10**6), st.floats(0.001, 0.5), st.floats(0.0, 0.3))
-def test_the_schedule_rises_falls_and_ends_at_its_floor(samples, warm_up, floor):
-    recipe = dataclasses.replace(Recipe(), samples=samples, warm_up=warm_up, floor=floor)
+@given(st.integers(100, 10**6), st.floats(0.001, 0.5), st.floats(0.0, 0.9), st.floats(0.0, 0.3))
+def test_the_schedule_rises_stays_falls_and_ends_at_its_floor(samples, warm_up, steady, floor):
+    recipe = dataclasses.replace(Recipe(), samples=samples, warm_up=warm_up, steady=steady, floor=floor)
     factors = [solution.learning_rate(recipe, round(samples * k / 50)) for k in range(51)]
     assert factors[-1] == pytest.approx(floor) and solution.learning_rate(recipe, 2 * samples) == pytest.approx(floor)
     assert all(floor - 1e-9 <= f <= 1 + 1e-9 for f in factors)
     peak = int(np.argmax(factors))
     assert all(np.diff(factors[: peak + 1]) >= 0) and all(np.diff(factors[peak:]) <= 1e-12)
     assert solution.learning_rate(recipe, samples * warm_up) == pytest.approx(1, abs=1e-6)
+    assert solution.learning_rate(recipe, samples * max(warm_up, steady)) == pytest.approx(1, abs=1e-6)
+    assert solution.learning_rate(recipe, samples * (1 + max(warm_up, steady)) / 2) == pytest.approx((1 + floor) / 2)
+
+
+def test_phases_are_told_apart_first_to_last():
+    first, second = Recipe(seed=1), Recipe(seed=2, after=Recipe(seed=1))
+    third = Recipe(seed=3, after=second)
+    assert solution.phases(third) == [first, second, third]
+    assert solution.recipe_from(json.loads(json.dumps(solution.plain_recipe(third)))) == third
 
 
 def test_inputs_grow_with_the_stages():
@@ -420,6 +429,34 @@ def test_a_run_is_not_resumed_with_another_recipe_or_other_photos(folder, tmp_pa
 
 
 # A training in a process of its own: looks and saves after every batch, and says so.
+TWO_PHASES = dataclasses.replace(TINY, samples=8, seed=7, after=TINY)
+
+
+def test_a_phase_begins_from_the_weights_of_the_one_before(folder, tmp_path, one_thread):
+    still = dataclasses.replace(TWO_PHASES, rate=0.0, after=dataclasses.replace(TINY, samples=8))
+    last = train(folder, tmp_path, still)
+    first = tmp_path / "phase1" / "checkpoints" / "last_checkpoint.pth"
+    assert last == tmp_path / "checkpoints" / "last_checkpoint.pth" and first.is_file()
+    earlier, later = (torch.load(path, weights_only=True) for path in (first, last))
+    for name, weight in earlier["state_dict"].items():
+        if "running" not in name and "num_batches" not in name:
+            assert torch.equal(weight, later["state_dict"][name]), name
+    assert later["training"]["after"] == earlier["training"]
+    assert solution.recipe_from(later["training"]["recipe"]) == still
+
+
+def test_a_run_of_two_phases_goes_on_in_the_one_it_was_in(folder, tmp_path, one_thread):
+    train(folder, tmp_path / "whole", TWO_PHASES)
+    out = tmp_path / "parts"
+    stopped = train(folder, out, TWO_PHASES, minutes=0)
+    assert stopped == out / "phase1" / "checkpoints" / "last_checkpoint.pth" and not (out / "state.pth").exists()
+    train(folder, out / "phase1", TINY)  # the first phase alone, to its end
+    assert train(folder, out, TWO_PHASES, minutes=0) == out / "checkpoints" / "last_checkpoint.pth"
+    assert learnt(out)["batch"] == 1
+    train(folder, out, TWO_PHASES)
+    assert same(learnt(out), learnt(tmp_path / "whole"))
+
+
 CHILD = """
 import json, sys
 import solution, torch
@@ -601,7 +638,7 @@ def test_help_offers_every_setting_in_groups(capsys):
         solution.main(["--help"])
     text = capsys.readouterr().out
     assert end.value.code == 0
-    for setting in dataclasses.fields(Recipe):
+    for setting in filter(lambda one: one.name != "after", dataclasses.fields(Recipe)):
         assert f"--{setting.name.replace('_', '-')} " in text
         assert text.count(f"\nrecipe: {setting.metadata['group']}:\n") == 1
 
@@ -649,6 +686,14 @@ def test_the_recipe_check_follows_its_own_record(recorded, capsys):
     assert solution.check_recipe(*recorded, pretrained=False, device="cpu")
     text = capsys.readouterr().out
     assert text.count("recorded") == 6 and "+0.0000" in text and ": follows the record" in text
+
+
+def test_the_recipe_check_of_two_phases_is_about_the_first(folder, tmp_path, recorded, capsys):
+    train(folder, tmp_path / "second", dataclasses.replace(TWO_PHASES, samples=4))
+    shutil.copy(tmp_path / "second" / "checkpoints" / "last_checkpoint.pth", tmp_path / "home" / "checkpoint.pth")
+    assert solution.check_recipe(*recorded, pretrained=False, device="cpu")
+    text = capsys.readouterr().out
+    assert text.count("recorded") == 6 and ": follows the record" in text
 
 
 def test_the_recipe_check_notices_another_record(recorded, tmp_path, capsys):
