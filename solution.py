@@ -133,15 +133,24 @@ def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     halved first, which OpenCV does at a tenth of the cost (76 and 14 ms for 12 megapixels at 256x192); the last row or
     column of an odd number is left out then, a small part of a pixel of the result.
     """
-    while min(image.shape[0] / height, image.shape[1] / width) >= 4:
-        rows, columns = image.shape[0] // 2, image.shape[1] // 2
-        image = cv2.resize(image[: 2 * rows, : 2 * columns], (columns, rows), interpolation=cv2.INTER_AREA)
+    for _ in range(_halvings(*image.shape[:2], height, width)):
+        image = _halve(image)
     fewer = min(height, image.shape[0]), min(width, image.shape[1])
     if fewer != image.shape[:2]:
         image = cv2.resize(image, fewer[::-1], interpolation=cv2.INTER_AREA)
     if fewer != (height, width):
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     return image
+
+
+def _halve(image: np.ndarray) -> np.ndarray:
+    rows, columns = image.shape[0] // 2, image.shape[1] // 2
+    return cv2.resize(image[: 2 * rows, : 2 * columns], (columns, rows), interpolation=cv2.INTER_AREA)
+
+
+def _halvings(height: int, width: int, out_height: int, out_width: int) -> int:
+    """How often `_resize` halves a large image before it averages."""
+    return max(0, math.floor(math.log2(min(height / out_height, width / out_width) / 2)))
 
 
 def input_size(height: int, width: int, working_size: int, keep_aspect: bool = True) -> Tuple[int, int]:
@@ -543,6 +552,14 @@ class _Estimate(NamedTuple):
         whole = self.frame.restore(self.probability, height, width)
         return whole.copy() if np.may_share_memory(whole, self.probability) else whole
 
+    def mask(self, height: int, width: int, threshold: float) -> np.ndarray:
+        """Where `whole` is above a threshold of 0 or more: bool (height, width), the caller's own."""
+        top, left, rows, columns = self.frame[:4]
+        whole = np.zeros((height, width), bool)
+        box = self.frame._replace(top=0, left=0).restore(self.probability, rows, columns)
+        np.greater(box, threshold, out=whole[top : top + rows, left : left + columns])
+        return whole
+
     def seen_in(self, frame: Frame) -> np.ndarray:
         """The map as another frame shows it, without the detour over an image that may be large."""
         # no finer than what is asked for: pixels are averaged, not left out
@@ -619,6 +636,7 @@ class Predictor:
         self.min_box = min_box
         self.working_size = working_size or model.config.working_size
         self._image: Optional[np.ndarray] = None
+        self._halved: List[np.ndarray] = []  # the image, half of it, a quarter of it, ... for looks at large boxes
         self._known: Dict[Tuple[_Click, ...], _Estimate] = {}  # of the last click list and its prefixes
 
     def set_input_image(self, image: np.ndarray) -> None:
@@ -632,7 +650,11 @@ class Predictor:
             ValueError: any other shape or type, an empty image, or values that are not in [0, 1] (NaN among them).
         """
         self._image = _as_rgb8(image)
-        nothing = Frame(0, 0, *self._image.shape[:2], 1, 1)
+        height, width = self._image.shape[:2]
+        self._halved = [self._image]
+        for _ in range(_halvings(height, width, *input_size(height, width, self.working_size, self.keep_aspect))):
+            self._halved.append(_halve(self._halved[-1]))
+        nothing = Frame(0, 0, height, width, 1, 1)
         self._known = {(): _Estimate(np.zeros((1, 1), np.float32), nothing)}
 
     def get_prediction(self, clicker: Any, prev_mask: Union[np.ndarray, Tensor, None] = None) -> np.ndarray:
@@ -651,6 +673,28 @@ class Predictor:
             RuntimeError: no image is set.
             ValueError: there are no clicks, one lies outside the image, or prev_mask does not fit.
         """
+        return self._estimate(clicker, prev_mask).whole(*self._image.shape[:2])
+
+    def get_mask(
+        self, clicker: Any, prev_mask: Union[np.ndarray, Tensor, None] = None, threshold: Optional[float] = None
+    ) -> np.ndarray:
+        """Where `get_prediction` is above a threshold, which is quicker to find for a small object in a large image.
+
+        Args:
+            clicker, prev_mask: as for `get_prediction`.
+            threshold: 0 or more; the model's own if left out.
+
+        Returns:
+            bool (H, W), the caller's own.
+
+        Raises:
+            RuntimeError, ValueError: as `get_prediction` does.
+        """
+        threshold = self.model.pred_thr if threshold is None else threshold
+        return self._estimate(clicker, prev_mask).mask(*self._image.shape[:2], threshold)
+
+    def _estimate(self, clicker: Any, prev_mask: Union[np.ndarray, Tensor, None]) -> _Estimate:
+        """The estimate after all clicks; those after fewer clicks are remembered."""
         if self._image is None:
             raise RuntimeError("no image to predict for: call set_input_image(image) first")
         height, width = self._image.shape[:2]
@@ -663,7 +707,7 @@ class Predictor:
         with torch.no_grad():
             for count in range(len(max(self._known, key=len)) + 1, len(clicks) + 1):
                 self._known[clicks[:count]] = self._step(self._known[clicks[: count - 1]], clicks[:count])
-        return self._known[clicks].whole(height, width)
+        return self._known[clicks]
 
     def simulate(self, image: np.ndarray, gt_mask: np.ndarray, clicks: int = 3) -> Simulation:
         """Plays the grader's protocol on one image with a known object.
@@ -705,7 +749,7 @@ class Predictor:
 
     def _look(self, frame: Frame, last: _Estimate, clicks: Tuple[_Click, ...]) -> _Estimate:
         """What the network sees of the object in a frame, given all clicks and the last estimate."""
-        image = torch.from_numpy(frame.take(self._image)).permute(2, 0, 1).float() / 255
+        image = torch.from_numpy(self._take(frame)).permute(2, 0, 1).float() / 255
         inputs = torch.cat([image, torch.from_numpy(last.seen_in(frame))[None]])[None]
         points = _points_tensor(frame, clicks)[None]
         if self.with_flip:
@@ -717,9 +761,20 @@ class Predictor:
             probability = (probability[:1] + probability[1:].flip(-1)) / 2
         return _Estimate(probability[0].cpu().numpy(), frame)
 
+    def _take(self, frame: Frame) -> np.ndarray:
+        """What a frame shows of the image, from the smallest of its halved copies that `_resize` would come to."""
+        level = min(_halvings(*frame[2:6]), len(self._halved) - 1)
+        while (frame.top | frame.left) % 2**level:  # the copy's pixels don't begin where the box does
+            level -= 1
+        box = [value >> level for value in frame[:4]]
+        return Frame(*box, frame.out_height, frame.out_width, frame.mirrored).take(self._halved[level])
+
     def _frame(self, top: int, left: int, bottom: int, right: int) -> Frame:
-        """The frame of a box of the image."""
+        """The frame of a box of the image; a large box grows a little to begin and end with pixels of a halved copy."""
         size = input_size(bottom - top, right - left, self.working_size, self.keep_aspect)
+        step = 2 ** min(_halvings(bottom - top, right - left, *size), len(self._halved) - 1)
+        top, left = top // step * step, left // step * step
+        bottom, right = (min(-(-end // step) * step, side) for end, side in zip((bottom, right), self._image.shape))
         return Frame(top, left, bottom - top, right - left, *size)
 
     def _object_frame(self, estimate: _Estimate, clicks: Tuple[_Click, ...]) -> Optional[Frame]:
@@ -1430,19 +1485,24 @@ class Run:
         Returns:
             The loss, without waiting for the device; NaN if the gradient is not finite, which spoils the weights.
         """
-        factor = learning_rate(self.recipe, self.seen)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.rate * group["factor"] * factor
         loss = self.loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
+        norm = self.update()
+        return loss.detach() if self.scaler.is_enabled() else loss.detach() + 0 * norm  # a scaler skips such steps
+
+    def update(self) -> Tensor:
+        """Moves the weights along their gradients, and the averaged ones after them; returns the gradients' norm."""
+        factor = learning_rate(self.recipe, self.seen)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.rate * group["factor"] * factor
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.batch += 1
         self._average()
-        return loss.detach() if self.scaler.is_enabled() else loss.detach() + 0 * norm  # a scaler skips such steps
+        return norm
 
     def loss(self, batch: Dict[str, Any]) -> Tensor:
         """The loss of a batch of ClickSamples, after a random number of click rounds."""

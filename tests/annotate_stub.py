@@ -37,6 +37,9 @@ class StubPredictor:
             self.known[clicks[: count + 1]] = self.step(self.known[clicks[:count]], *clicks[count])
         return self.known[clicks].copy()
 
+    def get_mask(self, clicker, *, threshold) -> np.ndarray:
+        return self.get_prediction(clicker) > threshold
+
     def step(self, before: np.ndarray, y: int, x: int, is_positive: bool) -> np.ndarray:
         rows, columns = (np.arange(side, dtype=np.float32) for side in self.shape)
         cone = 1 - np.hypot(rows[:, None] - y, columns - x) / np.float32(0.4 * min(self.shape))

@@ -326,11 +326,19 @@ def test_proposals_are_counted_once_and_again_when_the_file_changes(with_proposa
     assert person.click(20, 70)["proposals"] == [9]
 
 
-def test_a_mask_of_another_size_is_refused_by_name(folder):
+@pytest.mark.parametrize("content, notice", [
+    (cv2.imencode(".png", np.ones((30, 80), np.uint8))[1].tobytes(), "a.png is 80x30, its picture 80x60"),
+    (b"no picture", "a.png can't be read"),
+])
+def test_a_mask_that_cannot_be_used_is_named_and_the_picture_still_annotated(folder, content, notice):
     write_pictures(folder / "masks")
-    cv2.imwrite(str(folder / "masks" / "a.png"), np.ones((30, 80), np.uint8))
-    with pytest.raises(AnnotationError, match=r"a\.png is 80x30, its picture 80x60"):
-        Annotator(editor_of(folder))
+    (folder / "masks" / "a.png").write_bytes(content)
+    person = Annotator(editor_of(folder))
+    assert person.state["proposals"] == [] and notice in person.state["notice"]
+    with pytest.raises(AnnotationError, match=r"a\.png"):
+        person.do("take proposal", proposal=1, label="car")
+    person.click(10, 10)
+    assert person.mask().any()
 
 
 # ---------------------------------------------------------------------------------------------- undo and the disk

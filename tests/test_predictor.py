@@ -335,6 +335,18 @@ def test_prev_mask_stands_for_the_prediction_before_the_last_click(painter):
     assert len(painter.seen) == 5
 
 
+@pytest.mark.parametrize("threshold", [None, 0.0, 0.3, 0.9])
+@pytest.mark.parametrize("options", [{}, {"zoom_in": False}])
+def test_a_mask_is_the_map_above_the_threshold(model, options, threshold):
+    image = picture(150, 190)
+    for clicks in ((A,), (A, B), (A, B, C)):
+        predictor = small(model, **options)
+        map_ = predict(predictor, image, *clicks)
+        mask = predictor.get_mask(Clicks(*clicks), threshold=threshold)
+        assert mask.dtype == bool
+        assert np.array_equal(mask, map_ > (model.pred_thr if threshold is None else threshold))
+
+
 def test_work_can_start_from_a_mask(model):
     image, mask = picture(45, 50), np.zeros((45, 50), np.float32)
     mask[10:30, 5:25] = 1
@@ -477,6 +489,24 @@ def test_resizing_averages_a_side_that_shrinks(shape, size):
     assert small_.shape == size
     if max(shape) > 90:
         assert abs(small_ - 0.5).max() < 0.2
+
+
+@given(st.integers(1, 700), st.integers(1, 700), st.lists(st.booleans(), min_size=1, max_size=3), st.integers(0, 9))
+@settings(max_examples=40, deadline=None)
+def test_a_look_at_halved_copies_is_a_look_at_the_image(height, width, kinds, seed):
+    predictor = small(Painter())
+    image = picture(height, width, seed)
+    predictor.set_input_image(image)
+    rng = np.random.default_rng(seed)
+    clicks = [(int(rng.integers(height)), int(rng.integers(width)), kind) for kind in kinds]
+    looks = []
+    take = predictor._take
+    predictor._take = lambda frame: looks.append(frame) or take(frame)
+    predictor.get_prediction(Clicks(*clicks))
+    for frame in looks:
+        assert 0 <= frame.top < frame.top + frame.height <= height
+        assert 0 <= frame.left < frame.left + frame.width <= width
+        assert np.array_equal(take(frame), frame.take(image))
 
 
 @pytest.mark.parametrize("height, width", [(1023, 1535), (640, 2001), (300, 4000)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
@@ -87,7 +88,7 @@ class Editor:
         active = self._session(picture).document.active
         if active is None or len(active.clicks) == active.clicks_before_start:
             raise AnnotationError("There is no probability map yet: it needs a click on the object in work.")
-        probability = self._probability(picture, active)
+        probability = self._asked(self.engine.probability, picture, active)
         scale = min(1.0, PROBABILITY_SIDE / max(probability.shape))
         size = [max(1, round(side * scale)) for side in probability.shape[::-1]]
         small = cv2.resize(probability, size, interpolation=cv2.INTER_AREA)
@@ -162,7 +163,7 @@ class Editor:
         """The mask of the object in work: the model's or the start's, the hand's work on it, the others protected."""
         active = document.active
         if _needs_model(active):
-            mask = self._probability(picture, active) > self.engine.threshold(active.settings)
+            mask = self._asked(self.engine.mask, picture, active)
         elif active.start:
             mask = self.project.mask(picture, active.start.mask)
         else:
@@ -170,18 +171,25 @@ class Editor:
         hand = self.project.hand(picture, active.hand) if active.hand else None
         return self._protected(picture, document, masks.under_hand(mask, hand))
 
-    def _probability(self, picture: Picture, target: Target) -> np.ndarray:
+    def _asked(self, question: Callable[..., np.ndarray], picture: Picture, target: Target) -> np.ndarray:
+        """The answer of `Engine.mask` or `Engine.probability` for an object."""
         start = self.project.mask(picture, target.start.mask) if target.start else None
-        probability = self.engine.probability(picture.id, lambda: self.image(picture), target, start)
+        answer = question(picture.id, lambda: self.image(picture), target, start)
         session = self._session(picture)
-        if probability.shape != (session.height, session.width):
+        if answer.shape != (session.height, session.width):
             raise AnnotationError("The model answered with a map of another size than the picture.")
-        return probability
+        return answer
 
     def _protected(self, picture: Picture, document: Document, mask: np.ndarray) -> np.ndarray:
         """A mask without the pixels of finished objects, if they are protected."""
         others = tuple(target.mask for target in document.objects)
-        return mask & ~self.project.union(picture, others) if document.protects and others else mask
+        box = masks.bounding_box(mask)
+        if not document.protects or not others or box is None:
+            return mask
+        rows, columns = slice(box[0], box[2]), slice(box[1], box[3])
+        left = np.zeros_like(mask)
+        np.greater(mask[rows, columns], self.project.union(picture, others)[rows, columns], out=left[rows, columns])
+        return left
 
     def _drawn(self, picture: Picture, session: Session, step: Step) -> Step:
         """A stroke of the brush or a region: added to the mask of the object in work, or taken away."""
@@ -247,7 +255,7 @@ class Editor:
 
     def _state(self, picture: Picture, session: Session) -> dict[str, Any]:
         document = session.document
-        used = {target.proposal for target in (*document.objects, document.active) if target}
+        proposals, notice = self._proposals_left(picture, session)
         return {
             "id": picture.id,
             "width": session.width,
@@ -260,8 +268,19 @@ class Editor:
             "redo": session.steps[session.position]["op"] if session.position < len(session.steps) else None,
             "active": self._active_state(picture, document.active),
             "objects": [_object_state(target) for target in document.objects],
-            "proposals": [n for n in self.proposals.numbers(picture, session.height, session.width) if n not in used],
+            "proposals": proposals,
+            "notice": notice,
         }
+
+    def _proposals_left(self, picture: Picture, session: Session) -> tuple[list[int], str | None]:
+        """Proposals that weren't taken; or why there are none, which doesn't stop work on the picture."""
+        document = session.document
+        used = {target.proposal for target in (*document.objects, document.active) if target}
+        try:
+            numbers = self.proposals.numbers(picture, session.height, session.width)
+        except AnnotationError as error:
+            return [], str(error)
+        return [number for number in numbers if number not in used], None
 
     def _active_state(self, picture: Picture, active: Target | None) -> dict[str, Any] | None:
         if active is None:

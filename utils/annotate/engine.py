@@ -30,6 +30,9 @@ class ClickPredictor(Protocol):
     def get_prediction(self, clicker: Clicker, prev_mask: np.ndarray | None = None) -> np.ndarray:
         """Probabilities float32 (H, W) for the clicks; prev_mask is the one before the last click."""
 
+    def get_mask(self, clicker: Clicker, *, threshold: float) -> np.ndarray:
+        """Where the probabilities are above the threshold, bool (H, W)."""
+
 
 class Model(Protocol):
     """A click model: its file's name and SHA-256, its own settings, and predictors that follow the given ones."""
@@ -141,10 +144,6 @@ class Engine:
             raise UnavailableError(f"{self._error} Brush and region still work.")
         return self._model
 
-    def threshold(self, settings: Settings) -> float:
-        """Probabilities above it are the object."""
-        return self.model().defaults.threshold if settings.threshold is None else settings.threshold
-
     def checkpoint(self) -> dict[str, str]:
         """{"file", "sha256"} of the model."""
         return {"file": self.model().name, "sha256": self.model().digest}
@@ -157,7 +156,7 @@ class Engine:
     def probability(
         self, picture_id: str, image: Callable[[], np.ndarray], target: Target, start: np.ndarray | None
     ) -> np.ndarray:
-        """The model's answer for an object in work.
+        """The model's answer for an object in work, as a map.
 
         Args:
             picture_id: of the picture.
@@ -171,7 +170,17 @@ class Engine:
         Raises:
             UnavailableError: there is no model.
         """
-        return self._dialogue(picture_id, target.settings, image).answer(target, start)
+        dialogue = self._dialogue(picture_id, target.settings, image)
+        return dialogue.predictor.get_prediction(dialogue.clicker(target, start))
+
+    def mask(
+        self, picture_id: str, image: Callable[[], np.ndarray], target: Target, start: np.ndarray | None
+    ) -> np.ndarray:
+        """`probability` above the object's threshold, or else the model's: bool (H, W)."""
+        defaults = self.model().defaults
+        threshold = defaults.threshold if target.settings.threshold is None else target.settings.threshold
+        dialogue = self._dialogue(picture_id, target.settings, image)
+        return dialogue.predictor.get_mask(dialogue.clicker(target, start), threshold=threshold)
 
     def _dialogue(self, picture_id: str, settings: Settings, image: Callable[[], np.ndarray]) -> _Dialogue:
         options = Settings(**{**settings.given(), "threshold": None})
@@ -188,21 +197,22 @@ class _Dialogue:
     """A predictor on one picture, and where its present line of clicks started."""
 
     def __init__(self, predictor: ClickPredictor, image: np.ndarray) -> None:
-        self._predictor = predictor
+        self.predictor = predictor
         self._image = image
         self._begin(None)
 
     def _begin(self, line: tuple | None) -> None:
-        self._predictor.set_input_image(self._image)
+        self.predictor.set_input_image(self._image)
         self._line = line
 
-    def answer(self, target: Target, start: np.ndarray | None) -> np.ndarray:
+    def clicker(self, target: Target, start: np.ndarray | None) -> Clicker:
+        """The object's clicks for the predictor, which knows now where they started."""
         clicks = [ModelClick(click.is_positive, (click.y, click.x)) for click in target.clicks]
         before = target.clicks_before_start
         line = target.start and (target.start.mask, target.clicks[:before])
         if line != self._line:
             self._begin(line)
             if start is not None:
-                self._predictor.get_prediction(Clicker(init_clicks=clicks[: before + 1]), start.astype(np.float32))
-        return self._predictor.get_prediction(Clicker(init_clicks=clicks))
+                self.predictor.get_prediction(Clicker(init_clicks=clicks[: before + 1]), start.astype(np.float32))
+        return Clicker(init_clicks=clicks)
 

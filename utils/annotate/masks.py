@@ -64,14 +64,18 @@ def bounding_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
     return (y, x, y + height, x + width) if width else None
 
 
-def outline(mask: np.ndarray) -> list[np.ndarray]:
+def outline(mask: np.ndarray, box: tuple[int, int, int, int] | None = None) -> list[np.ndarray]:
     """The closed polygons around a mask and its holes.
+
+    Args:
+        mask: bool (H, W).
+        box: its `bounding_box`, if that is known already.
 
     Returns:
         int (N, 2) corners (y, x) each, N even; the first edge is horizontal and the directions alternate. Together
         they hold the mask by the even-odd rule. Pixels that touch at a corner only may share a polygon or not.
     """
-    box = bounding_box(mask)
+    box = box or bounding_box(mask)
     if box is None:
         return []
     top, left, bottom, right = box
@@ -129,7 +133,11 @@ def svg_path(polygons: Sequence[np.ndarray]) -> str:
 
 def describe(mask: np.ndarray) -> dict[str, Any]:
     """What the page draws: {"path": SVG path data, "box": [top, left, bottom, right] or None, "area": pixels}."""
-    return {"path": svg_path(outline(mask)), "box": bounding_box(mask), "area": int(np.count_nonzero(mask))}
+    box = bounding_box(mask)
+    if box is None:
+        return {"path": "", "box": None, "area": 0}
+    area = np.count_nonzero(mask[box[0] : box[2], box[1] : box[3]])
+    return {"path": svg_path(outline(mask, box)), "box": box, "area": int(area)}
 
 
 # ---------------------------------------------------------------------------------------------- drawn by hand

@@ -174,6 +174,7 @@ async function fetchPicture(pictureId) {
     view.setPicture(image, state.height, state.width);
     outbox.revisions.set(pictureId, state.revision);
     receive(state);
+    if (state.notice) say(state.notice, true);
     prefetchNext();
   } catch (refusal) {
     if (app.current !== pictureId) return;
