@@ -1916,7 +1916,7 @@ def train_segmentation(
                 with contextlib.closing(_Journal(run, place, photos, held_out, before)) as journal:
                     finished = _train(run, loader, journal, stop, epoch_samples, validation_objects, save_seconds)
                 before = place / "checkpoints" / "last_checkpoint.pth"
-                if not finished:
+                if group.any(not finished, device):  # all wait here until the first process has written it
                     break
     finally:
         group.leave()

@@ -770,14 +770,29 @@ def train_one_of_two(rank: int, folder: str, out: str, port: int) -> None:
     train(Path(folder), Path(out), minutes=0 if rank == 1 else None)
 
 
-def test_a_stop_in_one_process_stops_all_at_the_same_batch(folder, tmp_path):
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(train_one_of_two, (str(folder), str(tmp_path), port), nprocs=2)
+        return probe.getsockname()[1]
+
+
+def test_a_stop_in_one_process_stops_all_at_the_same_batch(folder, tmp_path):
+    torch.multiprocessing.spawn(train_one_of_two, (str(folder), str(tmp_path), free_port()), nprocs=2)
     assert learnt(tmp_path)["batch"] == 2
     train(folder, tmp_path)  # and one process can go on alone
     assert learnt(tmp_path)["batch"] == 6
+
+
+def train_phases_of_two(rank: int, folder: str, out: str, port: int) -> None:
+    """A run of two processes and two phases."""
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    train(Path(folder), Path(out), dataclasses.replace(TWO_PHASES, after=dataclasses.replace(TINY, samples=8)))
+
+
+def test_two_processes_go_through_the_phases_together(folder, tmp_path):
+    torch.multiprocessing.spawn(train_phases_of_two, (str(folder), str(tmp_path), free_port()), nprocs=2)
+    assert learnt(tmp_path / "phase1")["batch"] == learnt(tmp_path)["batch"] == 2
 
 
 # ------------------------------------------------------------------------------------------------ learning
