@@ -1,6 +1,7 @@
 """The click model behind the page: loading it, and asking it about one object."""
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import threading
 from collections import OrderedDict
@@ -186,11 +187,19 @@ class Engine:
         options = Settings(**{**settings.given(), "threshold": None})
         key = (picture_id, options)
         if key not in self._predictors:
+            _give_back_memory()
             self._predictors[key] = _Dialogue(self.model().predictor(options), image())
         self._predictors.move_to_end(key)
         while len(self._predictors) > KEPT_PREDICTORS:
             self._predictors.popitem(last=False)
         return self._predictors[key]
+
+
+def _give_back_memory() -> None:
+    """glibc keeps what was freed in pieces; over a thousand pictures that came to 150 MiB."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 class _Dialogue:
