@@ -1636,7 +1636,7 @@ class _Journal:
         self, run: Run, out: Path, photos: Sequence[Photo], held_out: Sequence[Photo], before: Optional[Path] = None
     ) -> None:
         self.run = run
-        self.before = before  # the checkpoint of the phase before
+        self.earlier = {"after": _read_checkpoint(before)["training"]} if before else {}  # the phase before
         self.out = out
         self.writes = run.group.rank == 0
         self.ids = sorted({photo.id for photo in photos})
@@ -1731,9 +1731,8 @@ class _Journal:
     def _record(self, figures: Dict[str, float]) -> Dict[str, Any]:
         """How the weights were trained, for their checkpoint."""
         run = self.run
-        earlier = {"after": _read_checkpoint(self.before)["training"]} if self.before else {}
         return {
-            **earlier,
+            **self.earlier,
             "ids": self.ids,
             "held_out": [photo.id for photo in self.held_out],
             "samples": run.seen,
@@ -2022,11 +2021,12 @@ def check_recipe(folder: PathLike, out: PathLike, **options: Any) -> bool:
     """
     path = Path(__file__).with_name("checkpoint.pth")
     training = _read_checkpoint(path).get("training", {})
-    if not _first_phase(training).get("losses"):
+    first = _first_phase(training)
+    if not first.get("losses"):
         raise TrainingError(f"{path} carries no record of its losses to compare with")
-    recorded = dict(map(tuple, _first_phase(training)["losses"]))
-    recipe, *later = phases(recipe_from(training["recipe"]))
-    hundredth = (recipe.samples + sum(phase.samples for phase in later)) // 100
+    recorded = dict(map(tuple, first["losses"]))
+    recipe = recipe_from(first["recipe"])
+    hundredth = sum(phase.samples for phase in phases(recipe_from(training["recipe"]))) // 100
     stretch = min(CHECK_SAMPLES, max(hundredth, 40 * recipe.batch_size), max(recorded))
     photos, _ = find_training_photos(folder, "checkpoint")
     if len(photos) < len(training["ids"]):
@@ -2101,7 +2101,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         if given.pop("recipe_check"):
             chosen = {name: given[name] for name in ("pretrained", "device") if name in given}
             return 0 if check_recipe(given["folder"], given["out"], **chosen) else 1
-        recipe = recipe_from({**plain_recipe(Recipe()), **settings}) if settings else SHIPPED
+        recipe = recipe_from(settings) if settings else SHIPPED
         print("wrote", train_segmentation(recipe=recipe, **given))
     except (TrainingError, CheckpointError, FileNotFoundError, ValueError) as error:
         print(f"solution.py: {error}", file=sys.stderr)

@@ -762,10 +762,15 @@ def test_two_processes_average_to_the_gradient_of_the_joint_batch(tmp_path):
     assert (flat[0] - flat[1]).norm() < tolerance * flat[1].norm()
 
 
-def train_one_of_two(rank: int, folder: str, out: str, port: int) -> None:
-    """A run of two processes of which the second one's time is up at once; looks after every second batch."""
+def join_two(rank: int, port: int) -> None:
+    """Makes this process one of two, as torchrun would."""
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
+
+
+def train_one_of_two(rank: int, folder: str, out: str, port: int) -> None:
+    """A run of two processes of which the second one's time is up at once; looks after every second batch."""
+    join_two(rank, port)
     solution.LOOK_EVERY = 2
     train(Path(folder), Path(out), minutes=0 if rank == 1 else None)
 
@@ -785,8 +790,7 @@ def test_a_stop_in_one_process_stops_all_at_the_same_batch(folder, tmp_path):
 
 def train_phases_of_two(rank: int, folder: str, out: str, port: int) -> None:
     """A run of two processes and two phases."""
-    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
+    join_two(rank, port)
     train(Path(folder), Path(out), dataclasses.replace(TWO_PHASES, after=dataclasses.replace(TINY, samples=8)))
 
 

@@ -183,13 +183,12 @@ class Editor:
     def _protected(self, picture: Picture, document: Document, mask: np.ndarray) -> np.ndarray:
         """A mask without the pixels of finished objects, if they are protected."""
         others = tuple(target.mask for target in document.objects)
-        box = masks.bounding_box(mask)
-        if not document.protects or not others or box is None:
+        if not document.protects or not others:
             return mask
-        rows, columns = slice(box[0], box[2]), slice(box[1], box[3])
-        left = np.zeros_like(mask)
-        np.greater(mask[rows, columns], self.project.union(picture, others)[rows, columns], out=left[rows, columns])
-        return left
+        top, left, bottom, right = masks.bounding_box(mask) or (0, 0, 0, 0)
+        box, kept = np.s_[top:bottom, left:right], np.zeros_like(mask)
+        kept[box] = mask[box] & ~self.project.union(picture, others)[box]
+        return kept
 
     def _drawn(self, picture: Picture, session: Session, step: Step) -> Step:
         """A stroke of the brush or a region: added to the mask of the object in work, or taken away."""
