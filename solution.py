@@ -1900,7 +1900,7 @@ def train_segmentation(
         recipe: what decides the result. The phases before its last one are trained in out/phase1, out/phase2, ...
         data: "checkpoint" for the photos that checkpoint.pth names, "all" for the whole train split.
         pretrained: ImageNet weights: True to download torchvision's, or the path of a state_dict file.
-        epochs: passes over the photos, in place of the samples of the recipe's last phase.
+        epochs: train the recipe's first phase alone, for so many passes over the photos.
         minutes: save and stop after this time; the schedule goes on at the next start.
         device: "cpu", "cuda", ...; a GPU where there is one.
         workers: processes that load samples; one less than there are cores if left out, 8 at most.
@@ -1920,7 +1920,7 @@ def train_segmentation(
     try:
         photos, held_out = find_training_photos(folder, data)
         if epochs is not None:
-            recipe = dataclasses.replace(recipe, samples=epochs * len(photos))
+            recipe = dataclasses.replace(phases(recipe)[0], samples=epochs * len(photos))
         with _StopRequest(minutes, group) as stop:
             before = None
             for number, phase in enumerate(phases(recipe), 1):
@@ -2076,7 +2076,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", default="./experiments", help="for everything written (default %(default)s)")
     parser.add_argument("--data", default="checkpoint", help='"checkpoint" for the photos it names, or "all"')
     parser.add_argument("--pretrained", default=True, help="file of ImageNet weights; downloaded if left out")
-    parser.add_argument("--epochs", type=int, help="passes over the photos, in place of --samples")
+    parser.add_argument("--epochs", type=int, help="one phase of so many passes over the photos, in place of --samples")
     parser.add_argument("--minutes", type=float, help="save and stop after this time; start again to go on")
     parser.add_argument("--device", help="cpu, cuda, ...; a GPU where there is one")
     parser.add_argument("--workers", type=int, help="processes that load samples")

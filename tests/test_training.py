@@ -395,9 +395,10 @@ def test_a_run_leaves_what_it_promises(folder, tmp_path):
     assert train(folder, tmp_path) == last  # a run that is finished stays so
 
 
-def test_epochs_count_photos_and_a_run_has_at_least_one_batch(folder, tmp_path):
-    train(folder, tmp_path, epochs=3)  # of three photos each
+def test_epochs_count_photos_of_one_phase_and_a_run_has_at_least_one_batch(folder, tmp_path):
+    train(folder, tmp_path, TWO_PHASES, epochs=3)  # of three photos each
     assert torch.load(tmp_path / "state.pth", weights_only=True)["batch"] == 2
+    assert not (tmp_path / "phase1").exists()
     with pytest.raises(TrainingError, match="3 samples are not even one batch of 4"):
         train(folder, tmp_path / "other", epochs=1)
 
