@@ -606,11 +606,12 @@ class Predictor:
         with_flip: average with the prediction for the mirrored input.
         zoom_in: look at the object only: the box of the last mask and all clicks, found anew at each click.
         coarse_look: where there is no last mask, a look at the whole image finds the object to zoom in on, so that
-            the first click costs two looks.
+            the first click costs two looks, this one at about coarse_size**2 pixels.
         keep_aspect: keep the image's proportions; else the network input is a square.
         expand_ratio: of the zoom-in box about its centre.
         min_box: sides of the zoom-in box are at least this fraction of the image's longer side.
         working_size: network inputs have about working_size**2 pixels; the checkpoint's own if left out.
+        coarse_size: of the coarse look; five eighths of the working size if left out.
     """
 
     def __init__(
@@ -624,6 +625,7 @@ class Predictor:
         expand_ratio: float = 2.0,
         min_box: float = 0.2,
         working_size: Optional[int] = None,
+        coarse_size: Optional[int] = None,
     ) -> None:
         self.model = model
         self._network = model.folded() if isinstance(model, ISModel) else model
@@ -635,6 +637,7 @@ class Predictor:
         self.expand_ratio = expand_ratio
         self.min_box = min_box
         self.working_size = working_size or model.config.working_size
+        self.coarse_size = coarse_size or self.working_size * 5 // 8
         self._image: Optional[np.ndarray] = None
         self._halved: List[np.ndarray] = []  # the image, half of it, a quarter of it, ... for looks at large boxes
         self._known: Dict[Tuple[_Click, ...], _Estimate] = {}  # of the last click list and its prefixes
@@ -652,7 +655,8 @@ class Predictor:
         self._image = _as_rgb8(image)
         height, width = self._image.shape[:2]
         self._halved = [self._image]
-        for _ in range(_halvings(height, width, *input_size(height, width, self.working_size, self.keep_aspect))):
+        smallest = min(self.working_size, self.coarse_size)
+        for _ in range(_halvings(height, width, *input_size(height, width, smallest, self.keep_aspect))):
             self._halved.append(_halve(self._halved[-1]))
         nothing = Frame(0, 0, height, width, 1, 1)
         self._known = {(): _Estimate(np.zeros((1, 1), np.float32), nothing)}
@@ -740,12 +744,10 @@ class Predictor:
     def _step(self, last: _Estimate, clicks: Tuple[_Click, ...]) -> _Estimate:
         """The estimate after the last click: a look at the object, or at the whole image where none is found."""
         frame = self._object_frame(last, clicks) if self.zoom_in else None
-        if frame is not None:
-            return self._look(frame, last, clicks)
-        whole = self._frame(0, 0, *self._image.shape[:2])
-        coarse = self._look(whole, last, clicks)
-        frame = self._object_frame(coarse, clicks) if self.zoom_in and self.coarse_look else None
-        return coarse if frame in (None, whole) else self._look(frame, last, clicks)
+        if frame is None and self.zoom_in and self.coarse_look:
+            coarse = self._look(self._frame(0, 0, *self._image.shape[:2], self.coarse_size), last, clicks)
+            frame = self._object_frame(coarse, clicks)
+        return self._look(frame or self._frame(0, 0, *self._image.shape[:2]), last, clicks)
 
     def _look(self, frame: Frame, last: _Estimate, clicks: Tuple[_Click, ...]) -> _Estimate:
         """What the network sees of the object in a frame, given all clicks and the last estimate."""
@@ -769,9 +771,9 @@ class Predictor:
         box = [value >> level for value in frame[:4]]
         return Frame(*box, frame.out_height, frame.out_width, frame.mirrored).take(self._halved[level])
 
-    def _frame(self, top: int, left: int, bottom: int, right: int) -> Frame:
+    def _frame(self, top: int, left: int, bottom: int, right: int, working_size: Optional[int] = None) -> Frame:
         """The frame of a box of the image; a large box grows a little to begin and end with pixels of a halved copy."""
-        size = input_size(bottom - top, right - left, self.working_size, self.keep_aspect)
+        size = input_size(bottom - top, right - left, working_size or self.working_size, self.keep_aspect)
         step = 2 ** min(_halvings(bottom - top, right - left, *size), len(self._halved) - 1)
         top, left = top // step * step, left // step * step
         bottom, right = (min(-(-end // step) * step, side) for end, side in zip((bottom, right), self._image.shape))

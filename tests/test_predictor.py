@@ -612,15 +612,16 @@ def test_each_step_can_be_switched_off(painter, model):
     image = picture(100, 200)
     clicks = [(50, 60, True), (55, 70, True), (40, 66, False)]
 
-    def shapes(**options) -> set[tuple[int, ...]]:
+    def shapes(**options) -> list[tuple[int, ...]]:
         painter.seen.clear()
         predict(small(painter, **options), image, *clicks)
-        return {tuple(seen.shape) for seen, _ in painter.seen}
+        return [tuple(seen.shape) for seen, _ in painter.seen]
 
     assert all(shape[0] == 2 for shape in shapes()) and all(shape[0] == 1 for shape in shapes(with_flip=False))
-    assert all(shape[2:] == (64, 64) for shape in shapes(keep_aspect=False))
-    assert len(shapes(zoom_in=False)) == 1 and shapes(zoom_in=False).pop()[3] > 64
-    assert shapes(coarse_look=False) <= shapes() and len(painter.seen) == 4  # those of the default were the last
+    assert [shape[2:] for shape in shapes(keep_aspect=False)] == [(32, 32), (64, 64), (64, 64), (64, 64)]
+    assert [shape[2:] for shape in shapes(keep_aspect=False, coarse_size=64)] == 4 * [(64, 64)]
+    assert len(set(shapes(zoom_in=False))) == 1 and shapes(zoom_in=False)[0][3] > 64
+    assert len(shapes(coarse_look=False)) == 3 and len(shapes()) == 4
     predictor = small(painter, zoom_in=False)
     predict(predictor, image, *clicks)
     assert all(estimate.frame.width == 200 for estimate in predictor._known.values())
