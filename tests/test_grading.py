@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 # Mean IoU after the third click that checkpoint.pth must reach on the folders of real images that IS_SHARED_DATA names,
 # by the first so many images of each, evenly taken; measured, less the noise between trainings.
 IMAGES = 40
-FLOORS = {"00_test_davis_input": 0.785, "01_test_grabcut_input": 0.875}
+FLOORS = {"00_test_davis_input": 0.795, "01_test_grabcut_input": 0.875}
 RENDERED_FLOOR = 0.74  # of five scenes of tests/00_sample_input: drawn, not photographed, so it says "it works" only
 
 # No connection can be made, and what is not there on the grading machine can't be imported.
