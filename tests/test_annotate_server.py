@@ -8,6 +8,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from annotate_stub import StubModel, stub_editor, write_pictures
 from starlette.testclient import TestClient
 
-from utils.annotate import load_test
+from utils.annotate import engine, load_test
 from utils.annotate.__main__ import main
 from utils.annotate.editor import Editor
 from utils.annotate.engine import Engine
@@ -237,6 +238,16 @@ def test_a_model_that_fails_is_told(folder):
     answer = post(client, first_id(client), 0, **CLICK)
     assert answer.status_code == 503 and "it is a cake" in answer.json()["error"]
     assert client.get("/api/status").json()["model"]["state"] == "failed"
+
+
+@pytest.mark.parametrize("platform", ["win32", "darwin"])
+def test_pictures_open_where_there_is_no_glibc(client, monkeypatch, platform):
+    def missing(name: None) -> None:
+        raise TypeError("as on Windows")
+
+    monkeypatch.setattr(engine, "sys", SimpleNamespace(platform=platform))
+    monkeypatch.setattr(engine, "ctypes", SimpleNamespace(CDLL=missing))
+    assert post(client, first_id(client), 0, **CLICK).status_code == 200
 
 
 def test_a_click_does_not_wait_for_another_picture_to_be_decoded(client, editor):

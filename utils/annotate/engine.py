@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -197,6 +198,8 @@ class Engine:
 
 def _give_back_memory() -> None:
     """glibc keeps what was freed in pieces; over a thousand pictures that came to 150 MiB."""
+    if sys.platform != "linux":  # elsewhere there is no glibc, and Windows can't even look itself up
+        return
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
