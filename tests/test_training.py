@@ -350,6 +350,16 @@ def test_phases_are_told_apart_first_to_last():
     assert solution.recipe_from(json.loads(json.dumps(solution.plain_recipe(third)))) == third
 
 
+def test_runs_of_different_seeds_are_validated_on_the_same_objects(folder):
+    model = solution.ISModel(config=solution.NetworkConfig(working_size=32)).eval()
+    photos = solution.find_photos(folder)
+    recipes = [dataclasses.replace(TINY, seed=seed) for seed in range(3)]
+    games = [solution.validate(model, photos, recipe, len(photos))[1] for recipe in recipes]
+    assert len(games[0]) > 1 and all(len(played) == len(games[0]) for played in games)
+    for played in games[1:]:
+        assert all(np.array_equal(mask, first) for (_, mask, _), (_, first, _) in zip(played, games[0], strict=True))
+
+
 def test_inputs_grow_with_the_stages():
     recipe = Recipe(samples=1000, batch_size=10)
     areas = [np.prod(solution.batch_shape(recipe, batch)) for batch in range(100)]
