@@ -104,11 +104,10 @@ class Annotator:
 
 
 if __name__ == "__main__":
-    import socket
-
     import uvicorn
 
     from utils.annotate import editor, project, server
+    from utils.annotate.__main__ import listen
 
     images, out, port, *caches = sys.argv[1:]
     os.fsync = lambda descriptor: None  # tests kill the process, not the machine
@@ -116,7 +115,7 @@ if __name__ == "__main__":
                          (server, "THUMBNAIL_CACHE_BYTES")):
         if caches:  # small ones are full early
             setattr(module, name, int(caches[0]))
-    listener = socket.create_server(("127.0.0.1", int(port)))
+    listener = listen("127.0.0.1", int(port))
     print(f"http://127.0.0.1:{listener.getsockname()[1]}/", flush=True)
     app = server.create_app(stub_editor(Path(images), Path(out)))
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])

@@ -1,6 +1,7 @@
 """The annotation server: its answers, and whom it refuses."""
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from annotate_stub import StubModel, stub_editor, write_pictures
 from starlette.testclient import TestClient
 
 from utils.annotate import engine, load_test
-from utils.annotate.__main__ import main
+from utils.annotate.__main__ import listen, main
 from utils.annotate.editor import Editor
 from utils.annotate.engine import Engine
 from utils.annotate.errors import AnnotationError
@@ -346,6 +347,13 @@ def test_without_the_extra_the_command_names_it(folder, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert main([str(folder / "images")]) == 1
     assert "pip install -r utils/annotate/requirements.txt" in capsys.readouterr().err
+
+
+def test_no_answer_waits_for_an_acknowledgement():
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 # ---------------------------------------------------------------------------------------------- under load
