@@ -422,7 +422,7 @@ function showCursor() {
   };
   $("overlay").style.cursor = { brush: "none", eraser: "none", pan: "grab", select: "pointer" }[app.tool] ?? "crosshair";
   $("region-bar").hidden = hand.region.length < 3;
-  view.refresh();
+  view.refreshCursor();
 }
 
 function showTop() {

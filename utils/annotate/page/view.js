@@ -20,7 +20,7 @@ export class View {
     this.isFitted = true;
     this.scene = null; // what to draw, see `paint`
     this.cursor = null; // drawn on the overlay, see `paintOverlay`
-    this.isDirty = false;
+    this.isDirty = { base: false, overlay: false };
     this.changed = () => {};
     new ResizeObserver(() => this.resize()).observe(stage);
   }
@@ -96,14 +96,22 @@ export class View {
 
   /** Draws soon, once, however often it is asked for. */
   refresh() {
-    if (this.isDirty) return;
-    this.isDirty = true;
-    requestAnimationFrame(() => {
-      this.isDirty = false;
-      this.paint();
-      this.paintOverlay();
-      this.changed();
-    });
+    this.refreshCursor();
+    this.isDirty.base = true;
+  }
+
+  /** Draws only the overlay: a large picture takes long where there is no graphics card, and the hand moves often. */
+  refreshCursor() {
+    if (!this.isDirty.overlay) requestAnimationFrame(() => this.draw());
+    this.isDirty.overlay = true;
+  }
+
+  draw() {
+    const { base } = this.isDirty;
+    this.isDirty = { base: false, overlay: false };
+    if (base) this.paint();
+    this.paintOverlay();
+    this.changed();
   }
 
   toPictureFrame(context) {
