@@ -528,9 +528,10 @@ def test_a_tab_of_one_project_does_not_write_into_another(browser, serve_process
     person.click(30, 40)
     person.sees("#saved", "1 step kept")
     stub, port = str(ROOT / "tests" / "annotate_stub.py"), server.port
-    serve_process(command=[sys.executable, stub, str(tmp_path / "images"), str(tmp_path / "other"), port])
-    person.settle()
+    with person.page.expect_event("load", timeout=PATIENCE):  # the page begins anew with the other project
+        serve_process(command=[sys.executable, stub, str(tmp_path / "images"), str(tmp_path / "other"), port])
     person.wait_open("00000.png")
+    person.settle()
     assert not (tmp_path / "other" / "sessions").exists()
     person.sees("#picture-facts", "0 clicks spent")
 

@@ -112,8 +112,13 @@ export function showClicks(clicks, { remove, hover }) {
 
 // ---------------------------------------------------------------------------------------------- finished objects
 
+let shownObjects = "";
+
 /** rows: [{id, label, count, area, colour}] */
 export function showObjects(rows, labels, selected, actions) {
+  const now = JSON.stringify([rows, labels, selected]);
+  if (now === shownObjects) return; // asking where the list is scrolled to makes the browser lay out the page
+  shownObjects = now;
   const list = $("objects");
   const scroll = list.scrollTop;
   list.replaceChildren(...rows.map((row) => objectRow(row, labels, row.id === selected, actions)));

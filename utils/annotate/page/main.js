@@ -7,7 +7,7 @@ import { listen, showHelp } from "./keys.js";
 import { PictureList, showClicks, showLabels, showObjects, showProposals } from "./lists.js";
 import { Outline } from "./outline.js";
 import { Hand } from "./pointer.js";
-import { View } from "./view.js";
+import { CURSOR, SCENE, View } from "./view.js";
 
 const VIEWS = ["mask", "contour", "probability", "picture"];
 const POLL_MILLISECONDS = 1500;
@@ -370,7 +370,7 @@ function showPicture() {
   const mode = app.isPeeking ? "picture" : app.view;
   view.scene = state && mode !== "picture" ? { ...scene(state, mode), clickSize: app.clickSize } : null;
   showCursor();
-  view.refresh();
+  view.refresh(SCENE);
 }
 
 /** What is drawn over the picture, see View.paintScene. */
@@ -422,7 +422,7 @@ function showCursor() {
   };
   $("overlay").style.cursor = { brush: "none", eraser: "none", pan: "grab", select: "pointer" }[app.tool] ?? "crosshair";
   $("region-bar").hidden = hand.region.length < 3;
-  view.refreshCursor();
+  view.refresh(CURSOR);
 }
 
 function showTop() {
@@ -767,7 +767,7 @@ function showJob(job) {
 
 // ---------------------------------------------------------------------------------------------- wiring
 
-const view = new View($("stage"), $("base"), $("overlay"));
+const view = new View($("stage"), $("base"), $("masks"), $("overlay"));
 view.changed = () => setText("zoom-value", app.state ? `${Math.round(view.scale * 100)} %` : "");
 const hand = new Hand($("overlay"), view, {
   tool: () => app.tool,

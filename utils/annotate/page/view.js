@@ -7,10 +7,14 @@ const TOOLS_WIDTH = 82; // CSS pixels at the left that the tools cover
 const SHARP_FROM = 3; // screen pixels per picture pixel from which single pixels are shown as squares
 const LEVEL_PIXELS = 1.5e6; // halves of the picture are kept ready down to about this size
 
+/** The layers, see View.refresh. */
+export const CURSOR = 1, SCENE = 2, PICTURE = 3;
+
 export class View {
-  constructor(stage, base, overlay) {
+  constructor(stage, base, masks, overlay) {
     this.stage = stage;
     this.base = base.getContext("2d", { alpha: false });
+    this.masks = masks.getContext("2d");
     this.overlay = overlay.getContext("2d");
     this.levels = [];
     this.size = [0, 0]; // height, width of the picture
@@ -18,9 +22,9 @@ export class View {
     this.top = 0; // where the picture's corner lies on the stage, in CSS pixels
     this.left = 0;
     this.isFitted = true;
-    this.scene = null; // what to draw, see `paint`
+    this.scene = null; // what to draw over it, see `paintScene`
     this.cursor = null; // drawn on the overlay, see `paintOverlay`
-    this.isDirty = { base: false, overlay: false };
+    this.outdated = 0; // the lowest layer that must be drawn anew
     this.changed = () => {};
     new ResizeObserver(() => this.resize()).observe(stage);
   }
@@ -30,7 +34,7 @@ export class View {
   resize() {
     const { clientWidth, clientHeight } = this.stage;
     this.ratio = window.devicePixelRatio || 1;
-    for (const { canvas } of [this.base, this.overlay]) {
+    for (const { canvas } of [this.base, this.masks, this.overlay]) {
       canvas.width = Math.round(clientWidth * this.ratio);
       canvas.height = Math.round(clientHeight * this.ratio);
     }
@@ -94,22 +98,20 @@ export class View {
 
   // ------------------------------------------------------------------------------------------ drawing
 
-  /** Draws soon, once, however often it is asked for. */
-  refresh() {
-    this.refreshCursor();
-    this.isDirty.base = true;
-  }
-
-  /** Draws only the overlay: a large picture takes long where there is no graphics card, and the hand moves often. */
-  refreshCursor() {
-    if (!this.isDirty.overlay) requestAnimationFrame(() => this.draw());
-    this.isDirty.overlay = true;
+  /**
+   * Draws a layer and those above it soon, once, however often it is asked for. The picture at the bottom takes
+   * longest where there is no graphics card, and a click or a move of the hand doesn't change it.
+   */
+  refresh(layer = PICTURE) {
+    if (!this.outdated) requestAnimationFrame(() => this.draw());
+    this.outdated = Math.max(this.outdated, layer);
   }
 
   draw() {
-    const { base } = this.isDirty;
-    this.isDirty = { base: false, overlay: false };
-    if (base) this.paint();
+    const layer = this.outdated;
+    this.outdated = 0;
+    if (layer >= PICTURE) this.paintPicture();
+    if (layer >= SCENE) this.paintScene();
     this.paintOverlay();
     this.changed();
   }
@@ -123,7 +125,7 @@ export class View {
     context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
   }
 
-  paint() {
+  paintPicture() {
     const context = this.base;
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.fillStyle = "#101215";
@@ -135,14 +137,18 @@ export class View {
     context.imageSmoothingEnabled = this.scale * this.ratio < SHARP_FROM;
     context.imageSmoothingQuality = "medium";
     context.drawImage(this.levels[level], 0, 0, width, height);
-    if (this.scene) this.paintScene(context, this.scene);
   }
 
   /**
    * The masks.
    * scene: {shapes: [{outline, colour, edge, fill, line, dashed}], layer: {bitmap, alpha} or null, clicks, clickSize}
    */
-  paintScene(context, { shapes, layer, clicks, clickSize }) {
+  paintScene() {
+    const context = this.masks;
+    clear(context);
+    if (!this.scene || !this.levels.length) return;
+    const { shapes, layer, clicks, clickSize } = this.scene;
+    this.toPictureFrame(context);
     if (layer) {
       context.globalAlpha = layer.alpha;
       context.imageSmoothingEnabled = true;
@@ -185,8 +191,7 @@ export class View {
   /** What moves with the hand. cursor: {circle: [y, x], radius, colour, stroke, region, pointer} */
   paintOverlay() {
     const context = this.overlay;
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, context.canvas.width, context.canvas.height);
+    clear(context);
     const cursor = this.cursor;
     if (!cursor || !this.levels.length) return;
     this.toPictureFrame(context);
@@ -236,6 +241,11 @@ export class View {
       context.stroke();
     }
   }
+}
+
+function clear(context) {
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.clearRect(0, 0, context.canvas.width, context.canvas.height);
 }
 
 function tracePoints(context, points) {
