@@ -25,7 +25,7 @@ import time
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -218,15 +218,33 @@ BACKBONES = {
 def _build_backbone(name: str, pretrained: Union[bool, PathLike]) -> IntermediateLayerGetter:
     """A torchvision classifier without its head, at output stride 16, that gives {"low", "high"} features."""
     spec = BACKBONES[name]
-    weights = "IMAGENET1K_V1" if pretrained is True else None
-    options: Dict[str, Any] = {"replace_stride_with_dilation": [False, False, True]} if spec.body is None else {}
-    classifier = getattr(torchvision.models, spec.builder)(weights=weights, **options)
-    if not isinstance(pretrained, bool):
-        _load_strictly(classifier, _read_plain(pretrained), pretrained)
+    classifier = _build_classifier(spec, pretrained)
     body = getattr(classifier, spec.body) if spec.body else classifier
     if spec.body:
         _dilate_last_stage(body)
     return IntermediateLayerGetter(body, {spec.low: "low", spec.high: "high"})
+
+
+def _build_classifier(spec: _Backbone, pretrained: Union[bool, PathLike]) -> nn.Module:
+    build = getattr(torchvision.models, spec.builder)
+    options: Dict[str, Any] = {"replace_stride_with_dilation": [False, False, True]} if spec.body is None else {}
+    if pretrained is True:
+        return _download_classifier(build, options)
+    classifier = build(**options)
+    if pretrained is not False:
+        _load_strictly(classifier, _read_plain(pretrained), pretrained)
+    return classifier
+
+
+def _download_classifier(build: Callable[..., nn.Module], options: Dict[str, Any]) -> nn.Module:
+    weights = torchvision.models.get_model_weights(build).IMAGENET1K_V1
+    try:
+        return build(weights=weights, **options)
+    except (OSError, RuntimeError) as error:  # no network, or half a file
+        raise CheckpointError(
+            f"the ImageNet weights can't be downloaded ({error}): bring {weights.url} here by other means and give its "
+            "path as `pretrained` (--pretrained FILE)"
+        ) from error
 
 
 def _dilate_last_stage(features: nn.Sequential) -> None:
@@ -337,7 +355,7 @@ def _convolution(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint can't be used; the message names the file and the reason."""
+    """A checkpoint, or the classifier's weights, can't be used; the message names the file and the reason."""
 
 
 class ISModel(nn.Module):
@@ -1926,6 +1944,7 @@ def train_segmentation(
 
     Raises:
         TrainingError: a loss is not finite, too many photos are unreadable, or the settings don't fit each other.
+        CheckpointError: the ImageNet weights can't be downloaded, or their file can't be used.
     """
     device = _choose_device(device)
     group = Group.join(device)

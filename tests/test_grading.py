@@ -164,7 +164,7 @@ torch.cuda.set_device torch.device torch.distributed.all_reduce torch.distribute
 torch.distributed.init_process_group torch.div torch.float16 torch.float32 torch.from_numpy torch.full_like torch.load
 torch.manual_seed torch.multinomial torch.no_grad torch.optim.AdamW torch.rand torch.round torch.rsqrt torch.save
 torch.sigmoid torch.stack torch.tensor torch.utils.data.DataLoader torch.utils.data.Dataset torch.where torch.zeros_like
-torchvision.models
+torchvision.models torchvision.models.get_model_weights
 """.split())
 # Names of Python, torch and numpy that are too new, or gone from numpy, whatever they are asked of.
 TOO_NEW = {

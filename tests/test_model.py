@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -181,6 +182,17 @@ def test_pretrained_weights_of_another_network_are_refused(tmp_path):
         ISModel(pretrained=tmp_path / "weights.pth")
     with pytest.raises(CheckpointError, match="nowhere.pth: there is no such file"):
         ISModel(pretrained=tmp_path / "nowhere.pth")
+
+
+@pytest.mark.parametrize("error", [URLError("no network"), RuntimeError("invalid hash value")], ids=["network", "half"])
+def test_without_a_download_the_error_says_what_to_bring(tmp_path, monkeypatch, error):
+    def refuse(*arguments, **options):
+        raise error
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    with pytest.raises(CheckpointError, match=r"https://\S+/mobilenet_v2-\S+ here .*--pretrained FILE"):
+        ISModel(pretrained=True)
 
 
 def test_construction_needs_no_argument_and_no_file():
