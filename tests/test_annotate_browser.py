@@ -3,7 +3,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ import uvicorn
 from annotate_stub import StubModel, StubPredictor, stub_editor, write_pictures
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from utils.annotate.__main__ import listen
 from utils.annotate.pictures import read_picture
 from utils.annotate.server import create_app
 from utils.clicker import Click, Clicker
@@ -93,7 +93,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[[], Server]]:
     def serve_now() -> Server:
         masks = tmp_path / "masks"
         editor = stub_editor(tmp_path / "images", tmp_path / "out", masks if masks.is_dir() else None)
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = listen("127.0.0.1", 0)
         server = uvicorn.Server(uvicorn.Config(create_app(editor), log_level="warning", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -516,6 +516,20 @@ def test_a_page_without_a_server_goes_on_when_it_is_back(browser, serve_process,
     person.click(30, 40)
     person.settle()
     assert len(server.session("b.png")["steps"]) == 1
+
+
+def test_a_picture_that_cannot_be_opened_does_not_show_the_last_one(browser, serve, tmp_path):
+    write_pictures(tmp_path / "images", "a.png")
+    (tmp_path / "images" / "b.png").write_bytes(b"damaged")
+    person = Person(browser, serve())
+    row = "() => new Set(document.querySelector('#base').getContext('2d').getImageData(300, 300, 60, 1).data).size"
+    person.settle()
+    assert person.page.evaluate(row) > 4
+    person.page.locator("#next").click()
+    person.sees("#picture-facts", "couldn't be opened")
+    person.page.wait_for_timeout(200)
+    assert person.page.evaluate(row) == 4  # one colour and its opacity
+    person.leave()
 
 
 def test_a_tab_of_one_project_does_not_write_into_another(browser, serve_process, tmp_path):

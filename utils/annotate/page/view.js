@@ -7,7 +7,7 @@ const TOOLS_WIDTH = 82; // CSS pixels at the left that the tools cover
 const SHARP_FROM = 3; // screen pixels per picture pixel from which single pixels are shown as squares
 const LEVEL_PIXELS = 1.5e6; // halves of the picture are kept ready down to about this size
 
-/** The layers, see View.refresh. */
+/** The layers from the top down, see View.refresh. */
 export const CURSOR = 1, SCENE = 2, PICTURE = 3;
 
 export class View {
@@ -47,6 +47,7 @@ export class View {
     this.levels = image ? halves(image) : [];
     this.size = [height, width];
     this.fit();
+    this.refresh(); // without an image too, so that the last one goes
   }
 
   fit() {
