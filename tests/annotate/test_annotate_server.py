@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from annotate_stub import StubModel, stub_editor, write_pictures
+from stub import StubModel, stub_editor, write_pictures
 from starlette.testclient import TestClient
 
 from utils.annotate import engine, load_test
@@ -27,7 +27,7 @@ from utils.annotate.project import Project
 from utils.annotate.security import MAX_BODY_BYTES
 from utils.annotate.server import create_app
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 HOME = "http://127.0.0.1:8000"
 
 
@@ -363,14 +363,14 @@ def test_no_answer_waits_for_an_acknowledgement():
 def serving(images: Path, *options: object):
     """A server with the stand-in model in a process of its own: (address, output folder, process id)."""
     out = images.with_name("out")
-    command = list(map(str, [sys.executable, ROOT / "tests" / "annotate_stub.py", images, out, 0, *options]))
+    command = list(map(str, [sys.executable, ROOT / "tests" / "annotate" / "stub.py", images, out, 0, *options]))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment()) as process:
         yield process.stdout.readline().strip(), out, process.pid
         process.terminate()
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'annotate'}"}
 
 
 def test_two_thousand_clicks_in_a_row_all_arrive(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from annotate_stub import Annotator, stub_editor, write_pictures
+from stub import Annotator, stub_editor, write_pictures
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_masks
@@ -20,7 +20,7 @@ from utils.annotate.export import FORMATS, MANIFEST, export, part_polygons, run_
 from utils.annotate.project import Project
 from utils.datasets import CocoLvisDataset
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (60, 80)
 MASKS = arrays(bool, (9, 11))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from annotate_stub import Annotator, StubModel, StubPredictor, stub_editor, write_pictures
+from stub import Annotator, StubModel, StubPredictor, stub_editor, write_pictures
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
