@@ -232,7 +232,7 @@ def _build_classifier(spec: _Backbone, pretrained: Union[bool, PathLike]) -> nn.
         return _download_classifier(build, options)
     classifier = build(**options)
     if pretrained is not False:
-        _load_strictly(classifier, _read_plain(pretrained), pretrained)
+        _load_strictly(classifier, read_plain(pretrained), pretrained)
     return classifier
 
 
@@ -458,7 +458,7 @@ def _upsample(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
-def _read_plain(path: PathLike, device: Union[str, torch.device] = "cpu") -> Any:
+def read_plain(path: PathLike, device: Union[str, torch.device] = "cpu") -> Any:
     """The content of a file of torch.save, read without running any code in it."""
     if not os.path.isfile(path):
         raise CheckpointError(f"{path}: there is no such file")
@@ -473,7 +473,7 @@ def _read_plain(path: PathLike, device: Union[str, torch.device] = "cpu") -> Any
 
 def _read_checkpoint(path: PathLike) -> Dict[str, Any]:
     """The content of a checkpoint file, with a state_dict in it."""
-    content = _read_plain(path)
+    content = read_plain(path)
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(f'{path}: not a checkpoint of this model: it holds no "state_dict" of tensors')
@@ -537,10 +537,10 @@ def save_model(model: ISModel, path: PathLike, training: Optional[Dict[str, Any]
     half = {k: v.detach().cpu().half() if v.is_floating_point() else v.cpu() for k, v in model.state_dict().items()}
     config = {**dataclasses.asdict(model.config), "aspp_rates": list(model.config.aspp_rates)}
     content = {"format": CHECKPOINT_FORMAT, "config": config, "state_dict": half, "training": training or {}}
-    _save_beside(content, path)
+    save_plain(content, path)
 
 
-def _save_beside(content: Dict[str, Any], path: PathLike) -> None:
+def save_plain(content: Dict[str, Any], path: PathLike) -> None:
     beside = f"{path}.tmp"
     torch.save(content, beside)
     os.replace(beside, path)
@@ -1625,19 +1625,24 @@ def _quiet_worker(_: int) -> None:
     cv2.setNumThreads(0)
 
 
-class _StopRequest:
+class StopRequest:
     """Ctrl-C, a polite kill or the end of the time asks for a stop after the present step; a second Ctrl-C insists.
 
-    It does not under torchrun, which passes on to its processes the Ctrl-C that they have seen themselves.
+    Args:
+        minutes: until the end of the time; without one, there is none.
+        may_insist: False under torchrun, which passes on to its processes the Ctrl-C that they have seen themselves.
+
+    Attributes:
+        due: whether to stop.
     """
 
-    def __init__(self, minutes: Optional[float], group: Group) -> None:
+    def __init__(self, minutes: Optional[float] = None, may_insist: bool = True) -> None:
         self.asked = False
-        self._may_insist = group.size == 1
+        self._may_insist = may_insist
         self._end = math.inf if minutes is None else time.monotonic() + 60 * minutes
         self._handlers: Dict[int, Any] = {}
 
-    def __enter__(self) -> _StopRequest:
+    def __enter__(self) -> StopRequest:
         with contextlib.suppress(ValueError):  # signals reach the main thread only
             self._handlers = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
@@ -1729,7 +1734,7 @@ class _Journal:
     def save_state(self, every: float = 0.0) -> None:
         """Writes the state to resume from, if the last one is older than `every` seconds."""
         if self.writes and time.monotonic() - self._saved >= every:
-            _save_beside(self.run.state(), self.out / "state.pth")
+            save_plain(self.run.state(), self.out / "state.pth")
             self._saved = time.monotonic()
 
     def end_epoch(self, objects: int) -> None:
@@ -1952,7 +1957,7 @@ def train_segmentation(
         photos, held_out = find_training_photos(folder, data)
         if epochs is not None:
             recipe = dataclasses.replace(phases(recipe)[0], samples=epochs * len(photos))
-        with _StopRequest(minutes, group) as stop:
+        with StopRequest(minutes, may_insist=group.size == 1) as stop:
             before = None
             for number, phase in enumerate(phases(recipe), 1):
                 place = Path(out) / ("" if phase is recipe else f"phase{number}")
@@ -1972,7 +1977,7 @@ def _train(
     run: Run,
     loader: Any,
     journal: _Journal,
-    stop: _StopRequest,
+    stop: StopRequest,
     epoch_samples: int,
     validation_objects: int,
     save_seconds: float,
@@ -2021,7 +2026,7 @@ def _start_run(
     model.freeze_norm = pretrained is not False
     run = Run(recipe, model.to(device, memory_format=torch.channels_last), group, [photo.id for photo in photos])
     if resumes:
-        run.load_state(_read_plain(state_path, device))
+        run.load_state(read_plain(state_path, device))
     if group.any(resumes, device) and group.any(not resumes, device):
         raise TrainingError(f"not all processes see {state_path}: put the output on a disk that all machines share")
     return run
