@@ -1,9 +1,7 @@
 """The folders: images with masks beside them for testing, COCO_LVIS for training."""
 from __future__ import annotations
 
-import json
 import os
-import pickle
 import random
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,15 +13,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
+from utils.coco_lvis import SampleError, check_sizes, full_id, read_annotations, read_rgb, read_sample
+from utils.files import read_json
 from utils.points_sampler import MultiPointSampler
-from utils.safe_pickle import load_pickle
 from utils.sample import DSample
 
 MAX_DRAWS = 100  # draws in a row without a usable sample after which the dataset is called broken
-
-
-class SampleError(Exception):
-    """An image or its annotation can't be read; the message names the file and the reason."""
 
 
 class ISDataset(Dataset):
@@ -155,10 +150,9 @@ class TestDataset(ISDataset):
         stem = name.split(".")[0]
         if stem not in self._masks:
             raise SampleError(f"{self._images / name} has no mask: put {stem}.png into {self._masks_folder}")
-        image = _read_image(self._images / name)
-        mask = _read_image(self._masks[stem]).max(axis=2) > 0
-        if image.shape[:2] != mask.shape:
-            raise SampleError(_sizes_differ(self._images / name, image, self._masks[stem], mask))
+        image = read_rgb(self._images / name)
+        mask = read_rgb(self._masks[stem]).max(axis=2) > 0
+        check_sizes(self._images / name, image, self._masks[stem], mask)
         return DSample(image, mask.astype(np.int32), objects_ids=[1], sample_id=index, imname=name)
 
 
@@ -176,7 +170,7 @@ class CocoLvisDataset(ISDataset):
 
     Raises:
         FileNotFoundError: the split, its annotations or the allow list are missing.
-        pickle.UnpicklingError: the annotations are damaged or want more than plain data.
+        SampleError: the annotations are damaged or want more than plain data.
     """
 
     def __init__(
@@ -194,28 +188,23 @@ class CocoLvisDataset(ISDataset):
         for name in filter(None, (anno_file, allow_list_name)):
             if not (self._split_path / name).is_file():
                 raise FileNotFoundError(f"{self._split_path / name} is missing; is {dataset_path} a COCO_LVIS folder?")
-        annotations = load_pickle(self._split_path / anno_file)
+        annotations = read_annotations(self._split_path / anno_file)
         if allow_list_name is not None:
-            allowed = {_full_id(i) for i in json.loads((self._split_path / allow_list_name).read_text())}
-            annotations = {i: info for i, info in annotations.items() if _full_id(i) in allowed}
-        self.dataset_samples = sorted(annotations.items(), key=lambda item: _full_id(item[0]))
+            allowed = {full_id(i) for i in read_json(self._split_path / allow_list_name)}
+            annotations = {i: info for i, info in annotations.items() if full_id(i) in allowed}
+        self.dataset_samples = sorted(annotations.items(), key=lambda item: full_id(item[0]))
 
     def get_sample(self, index: int) -> DSample:
         """The photo with its objects: instances in their hierarchy and, with probability stuff_prob, stuff regions."""
         image_id, annotation = self.dataset_samples[index]
-        image_path = self._split_path / "images" / f"{image_id}.jpg"
-        masks_path = self._split_path / "masks" / f"{image_id}.pickle"
-        layers, mapping = _read_layers(masks_path)
-        # the masks were drawn on the photo as it is stored, whatever way up its EXIF data want it shown
-        image = _read_image(image_path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if image.shape[:2] != layers.shape[1:]:
-            raise SampleError(_sizes_differ(image_path, image, masks_path, layers[0]))
+        image, layers, mapping = read_sample(self._split_path, image_id)
         try:
             objects = self._objects(annotation, layers, mapping)
             # layers lie one after another in memory, so that each is read in one go, but are seen as (H, W, L)
-            return DSample(image, layers.transpose(1, 2, 0), objects, sample_id=index, imname=image_path.name)
+            return DSample(image, layers.transpose(1, 2, 0), objects, sample_id=index, imname=f"{image_id}.jpg")
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise SampleError(f"{masks_path} does not fit the annotation of {image_id} ({error!r})") from error
+            masks = self._split_path / "masks" / f"{image_id}.pickle"
+            raise SampleError(f"{masks} does not fit the annotation of {image_id} ({error!r})") from error
 
     def _objects(
         self, annotation: Mapping[str, Any], layers: np.ndarray, mapping: Sequence[tuple[int, int]]
@@ -231,11 +220,6 @@ class CocoLvisDataset(ISDataset):
         return objects
 
 
-def _full_id(image_id: int | str) -> str:
-    """COCO's image id with all its 12 digits."""
-    return str(image_id).zfill(12)
-
-
 def _erase(layers: np.ndarray, regions: Iterable[tuple[int, int]]) -> None:
     """Sets the pixels of (layer, label) regions to 0, each layer once."""
     labels: dict[int, list[int]] = {}
@@ -247,42 +231,8 @@ def _erase(layers: np.ndarray, regions: Iterable[tuple[int, int]]) -> None:
         cv2.LUT(layers[layer], table, dst=layers[layer])
 
 
-def _read_layers(path: Path) -> tuple[np.ndarray, Sequence[tuple[int, int]]]:
-    """Label layers uint8 (L, H, W) and the (layer, label) of each object."""
-    try:
-        encoded, mapping = load_pickle(path)
-        layers = np.stack([cv2.imdecode(layer, cv2.IMREAD_UNCHANGED) for layer in encoded])
-    except OSError as error:
-        raise SampleError(f"{path} can't be read ({error.strerror})") from error
-    except pickle.UnpicklingError as error:
-        raise SampleError(str(error)) from error
-    except (TypeError, ValueError, cv2.error) as error:
-        raise SampleError(f"{path} does not hold label layers and a mapping ({error})") from error
-    if layers.dtype != np.uint8 or layers.ndim != 3:
-        raise SampleError(f"{path} holds a layer that is no 8-bit label map; fetch it again")
-    return layers, mapping
-
-
-def _read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
-    """RGB uint8 (H, W, 3) of an image file; unlike cv2.imread, it never takes the torn half of a JPEG for an image."""
-    try:
-        encoded = np.fromfile(path, dtype=np.uint8)
-        image = cv2.imdecode(encoded, flags) if encoded.size else None
-    except OSError as error:
-        raise SampleError(f"{path} can't be read ({error.strerror})") from error
-    except cv2.error as error:  # larger than OpenCV allows, for example
-        raise SampleError(f"{path} can't be decoded ({error})") from error
-    if image is None:
-        raise SampleError(f"{path} is truncated or no image that OpenCV reads; fetch it again or remove it")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
 def _existing_folder(folder: str | os.PathLike[str] | None, what: str) -> Path:
     if folder is None or not Path(folder).is_dir():
         raise ValueError(f"TestDataset needs a folder of {what}, got {folder}")
     return Path(folder)
 
-
-def _sizes_differ(image_path: Path, image: np.ndarray, mask_path: Path, mask: np.ndarray) -> str:
-    image_size, mask_size = (f"{array.shape[1]}x{array.shape[0]}" for array in (image, mask))
-    return f"{image_path} is {image_size} pixels, but its mask {mask_path} is {mask_size}; they must be equal"
