@@ -1,6 +1,7 @@
 // The keyboard: which key does what, and the help sheet that says so.
 
 import { $, make } from "./dom.js";
+import { t } from "./language.js";
 
 // key as in KeyboardEvent.key (letters in lower case), with Ctrl+, Shift+, Alt+ in front: action, see main.js
 const BINDINGS = {
@@ -15,40 +16,35 @@ const BINDINGS = {
   p: "protect", j: "selectNext", k: "selectPrevious", o: "edit", t: "acceptAll", "?": "help",
 };
 
+// sections of the help sheet: key of the title, then lines of keys and the key of what they do
 const HELP = [
-  ["Clicks", [
-    ["left click", "on the object"], ["right click, Alt+click", "off the object"],
-    ["tap, long press", "on, off the object, with a finger"], ["Delete", "delete the click under the pointer"],
-    ["X", "delete the last click"], ["Ctrl+Z, Ctrl+Shift+Z", "undo, redo any step"], ["C", "clear the object in work"],
+  ["help clicks", [
+    ["left click", "help positive"], ["right click, Alt+click", "help negative"], ["tap, long press", "help touch"],
+    ["Delete", "help delete click"], ["X", "help delete last"], ["Ctrl+Z, Ctrl+Shift+Z", "help undo"], ["C", "help clear"],
   ]],
-  ["Objects", [
-    ["Space", "finish the object; the next click begins another"], ["1 to 9", "label of the object and of the next ones"],
-    ["Ctrl+click, S", "select a finished object"], ["J, K", "select the next, the previous one"],
-    ["O, double click", "edit the selected object again"], ["Delete", "delete the selected object"],
-    ["P", "protect finished objects, or not"], ["T", "accept all proposals that are left"],
+  ["help objects", [
+    ["Space", "help finish"], ["1 to 9", "help labels"], ["Ctrl+click, S", "help select"], ["J, K", "help select next"],
+    ["O, double click", "help edit"], ["Delete", "help delete object"], ["P", "help protect"], ["T", "help accept"],
   ]],
-  ["Drawing", [
-    ["B, E", "brush, eraser"], ["[, ]", "smaller, larger brush"],
-    ["R", "region: click corners or drag around the object"], ["Enter, Alt+Enter", "add the region, cut it out"],
-    ["Backspace, Esc", "take back a corner, cancel"], ["V", "back to clicks"],
+  ["help drawing", [
+    ["B, E", "help brush"], ["[, ]", "help brush size"], ["R", "help region"], ["Enter, Alt+Enter", "help add region"],
+    ["Backspace, Esc", "help corner"], ["V", "help back"],
   ]],
-  ["View", [
-    ["wheel, +, -", "zoom"], ["middle button, Shift+drag", "move the picture (H: with the left button)"],
-    ["arrow keys", "move the picture"], ["F, 0", "fit, one to one"], ["W", "mask, contour, probability, picture"],
-    ["hold Q", "peek at the plain picture"],
+  ["help view", [
+    ["wheel, +, -", "help zoom"], ["middle button, Shift+drag", "help pan"], ["arrow keys", "help arrows"],
+    ["F, 0", "help fit"], ["W", "help views"], ["hold Q", "help peek"],
   ]],
-  ["Pictures", [
-    ["Enter", "done, on to the next open picture"], ["A, D", "previous, next picture"],
-    ["N", "next picture that isn't done"], ["/", "search"], ["?", "this sheet"],
+  ["help pictures", [
+    ["Enter", "help done"], ["A, D", "help neighbours"], ["N", "help next open"], ["/", "help search"], ["?", "help help"],
   ]],
 ];
 
 export function showHelp() {
   $("help-columns").replaceChildren(...HELP.map(([title, lines]) => make("section", {},
-    make("h3", { textContent: title }),
+    make("h3", { textContent: t(title) }),
     make("dl", {}, ...lines.flatMap(([keys, text]) => [
       make("dt", {}, ...keys.split(", ").flatMap((key) => [make("kbd", { textContent: key }), " "])),
-      make("dd", { textContent: text }),
+      make("dd", { textContent: t(text) }),
     ])))));
   $("help").showModal();
 }

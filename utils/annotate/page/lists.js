@@ -1,6 +1,7 @@
 // The lists beside the picture: pictures, labels, clicks, proposals, finished objects.
 
-import { $, dot, make, plural } from "./dom.js";
+import { $, dot, make } from "./dom.js";
+import { number, t } from "./language.js";
 
 const STATUS_MARKS = { untouched: "○", "in work": "◐", done: "●", unreadable: "⚠" };
 
@@ -9,29 +10,30 @@ const STATUS_MARKS = { untouched: "○", "in work": "◐", done: "●", unreadab
 /** The entries of the picture list that match the search. */
 export function found(pictures, search) {
   const words = search.toLocaleLowerCase().split(/\s+/).filter(Boolean);
-  const matches = ({ name, status }) => words.every((word) => `${name} ${status}`.toLocaleLowerCase().includes(word));
+  const matches = ({ name, status }) => words.every((word) => `${name} ${t(`status ${status}`)}`.toLocaleLowerCase().includes(word));
   return pictures.filter(matches);
 }
 
 export class PictureList {
-  constructor(open) {
-    this.open = open;
+  constructor() {
+    this.open = null; // what opens a picture, given its id
+    this.shown = [];
     this.rows = new Map();
     const list = $("picture-list");
     list.addEventListener("click", (event) => {
       const row = event.target.closest("li[data-id]");
-      if (row) open(row.dataset.id);
+      if (row) this.open(row.dataset.id);
     });
     list.addEventListener("keydown", (event) => this.key(event));
   }
 
-  /** Builds the rows anew. */
-  show(pictures, search, current) {
-    this.shown = found(pictures, search);
+  /** Builds the rows anew, of the pictures that match what is searched. */
+  show(pictures, current) {
+    this.shown = found(pictures, $("search").value);
     this.rows = new Map(this.shown.map((picture) => [picture.id, this.row(picture)]));
     $("picture-list").replaceChildren(...this.rows.values());
     if (!this.shown.length) {
-      const text = pictures.length ? "No picture matches the search." : "There are no pictures in the folder.";
+      const text = t(pictures.length ? "no match" : "no pictures");
       $("picture-list").append(make("li", { className: "empty", textContent: text }));
     }
     this.mark(current);
@@ -52,6 +54,13 @@ export class PictureList {
   update(picture) {
     const row = this.rows.get(picture.id);
     if (row) fillState(row.querySelector(".state"), picture);
+  }
+
+  /** The nearest wanted picture before (by = -1) or after (1) another one: its id, or null. */
+  neighbour(pictureId, by, isWanted = () => true) {
+    const here = this.shown.findIndex(({ id }) => id === pictureId);
+    for (let i = here + by; i >= 0 && i < this.shown.length; i += by) if (isWanted(this.shown[i])) return this.shown[i].id;
+    return null;
   }
 
   mark(current) {
@@ -75,8 +84,8 @@ export class PictureList {
 
 function fillState(element, { status, objects, clicks }) {
   element.dataset.status = status;
-  const counts = objects || clicks ? `${plural(objects, "object")} · ${plural(clicks, "click")}` : "";
-  element.replaceChildren(make("b", { textContent: `${STATUS_MARKS[status]} ${status}` }),
+  const counts = objects || clicks ? `${t("objects", { n: objects })} · ${t("clicks", { n: clicks })}` : "";
+  element.replaceChildren(make("b", { textContent: `${STATUS_MARKS[status]} ${t(`status ${status}`)}` }),
     make("span", { textContent: counts }));
 }
 
@@ -100,7 +109,7 @@ export function showClicks(clicks, { remove, hover }) {
     const kind = positive ? "positive" : "negative";
     const chip = make("button", {
       className: `click-chip ${kind}`, textContent: `${positive ? "+" : "−"}${i + 1}`, disabled: Boolean(isPending),
-      title: "Delete this click", "aria-label": `Delete click ${i + 1}, ${kind}`,
+      title: t("delete this click"), "aria-label": t(`delete ${kind} click`, { i: i + 1 }),
     });
     chip.onclick = () => remove(i);
     chip.onpointerenter = () => hover(i);
@@ -122,19 +131,19 @@ export function showObjects(rows, labels, selected, actions) {
   const list = $("objects");
   const scroll = list.scrollTop;
   list.replaceChildren(...rows.map((row) => objectRow(row, labels, row.id === selected, actions)));
-  if (!rows.length) list.append(make("li", { className: "empty", textContent: "None yet" }));
+  if (!rows.length) list.append(make("li", { className: "empty", textContent: t("none yet") }));
   list.scrollTop = scroll;
   $("object-count").textContent = rows.length || "";
 }
 
 function objectRow({ id, label, count, area, colour }, labels, isSelected, actions) {
-  const choice = make("select", { "aria-label": `Label of object ${id}` },
+  const choice = make("select", { "aria-label": t("label of object", { id }) },
     ...labels.map(({ name }) => make("option", { value: name, textContent: name, selected: name === label })));
   choice.onchange = () => actions.relabel(id, choice.value);
-  const facts = `#${id} · ${plural(count, "click")}\n${area === undefined ? "" : `${area.toLocaleString("en")} px`}`;
-  const edit = make("button", { textContent: "✎", title: "Edit this object again", "aria-label": `Edit object ${id}` });
+  const facts = `#${id} · ${t("clicks", { n: count })}\n${area === undefined ? "" : t("pixels", { n: area })}`;
+  const edit = make("button", { textContent: "✎", title: t("edit this object"), "aria-label": t("edit object", { id }) });
   edit.onclick = () => actions.edit(id);
-  const remove = make("button", { textContent: "✕", title: "Delete this object", "aria-label": `Delete object ${id}` });
+  const remove = make("button", { textContent: "✕", title: t("delete this object"), "aria-label": t("delete object", { id }) });
   remove.onclick = () => actions.remove(id);
   const row = make("li", { className: isSelected ? "selected" : "", dataset: { object: id } },
     dot(colour), choice, make("span", { className: "what", textContent: facts, title: facts }), edit, remove);
@@ -147,14 +156,14 @@ function objectRow({ id, label, count, area, colour }, labels, isSelected, actio
 
 // ---------------------------------------------------------------------------------------------- proposals
 
-export function showProposals(numbers, { take, hover }) {
-  $("proposal-section").hidden = numbers.length === 0;
-  $("proposal-count").textContent = numbers.length;
-  $("proposals").replaceChildren(...numbers.map((number, i) => {
-    const button = make("button", { textContent: i + 1, title: "Take this proposal and correct it",
-      "aria-label": `Take proposal ${i + 1}` });
-    button.onclick = () => take(number);
-    button.onpointerenter = () => hover(number);
+export function showProposals(proposals, { take, hover }) {
+  $("proposal-section").hidden = proposals.length === 0;
+  $("proposal-count").textContent = number(proposals.length);
+  $("proposals").replaceChildren(...proposals.map((proposal, i) => {
+    const button = make("button", { textContent: i + 1, title: t("take this proposal"),
+      "aria-label": t("take proposal", { i: i + 1 }) });
+    button.onclick = () => take(proposal);
+    button.onpointerenter = () => hover(proposal);
     button.onpointerleave = () => hover(null);
     return button;
   }));

@@ -5,13 +5,13 @@ const STILL = 8; // CSS pixels that a finger or a polygon's corner may move and 
 const CLOSE = 10; // CSS pixels around a polygon's first corner that close it
 
 /**
- * Turns pointer events into calls of `actions`:
+ * Turns pointer events into calls of `actions`, which whoever makes a hand gives it:
  * click(point, isPositive), stroke(points), region(points), select(point), hover(point or null), and asks tool() for
  * the present tool. Points are [y, x] of the picture.
  */
 export class Hand {
-  constructor(canvas, view, actions) {
-    Object.assign(this, { canvas, view, actions });
+  constructor(canvas, view) {
+    Object.assign(this, { canvas, view, actions: null });
     this.touches = new Map();
     this.gesture = null;
     this.region = []; // corners of the region being drawn

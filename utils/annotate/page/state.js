@@ -1,0 +1,73 @@
+// What the page knows: the project, the open picture, the person's choices. Whoever changes it calls `changed`.
+
+import { Outbox } from "./outbox.js";
+
+export const VIEWS = ["mask", "contour", "probability", "picture"];
+const NO_COLOUR = "#ffffff";
+
+export const app = {
+  pictures: [], labels: [], current: null, state: null, label: null, tool: "click", settings: {}, model: null,
+  view: "mask", opacity: 45, clickSize: 7, brushSize: 40, isPeeking: false,
+  outlines: new Map(), // of the open picture's masks, by file name; proposals as "proposal 3"
+  hovered: {}, // {click, object, proposal} under the pointer
+  selected: null, // id of a finished object
+  map: null, // the probability map, with the revision that it belongs to
+  previewThreshold: null, // while the slider is moved
+};
+
+/** The changes on their way to the server. */
+export const outbox = new Outbox();
+
+// ---------------------------------------------------------------------------------------------- telling of changes
+
+const listeners = [];
+
+/** Calls listener(part) after each change of `app`; see `changed`. */
+export function watch(listener) {
+  listeners.push(listener);
+}
+
+/** What has to be shown anew: "all", "picture" (what is drawn over it), "cursor", "saved" or "progress". */
+export function changed(part = "all") {
+  for (const listener of listeners) listener(part);
+}
+
+// ---------------------------------------------------------------------------------------------- preferences
+
+const REMEMBERED = ["view", "opacity", "clickSize", "brushSize"];
+
+export function remember() {
+  try {
+    localStorage.setItem("annotate", JSON.stringify(Object.fromEntries(REMEMBERED.map((name) => [name, app[name]]))));
+  } catch { /* private windows may refuse; nothing important is lost */ }
+}
+
+export function recall() {
+  try {
+    const kept = JSON.parse(localStorage.getItem("annotate") ?? "{}");
+    for (const name of REMEMBERED) if (typeof kept[name] === typeof app[name]) app[name] = kept[name];
+  } catch { /* as above */ }
+  if (!VIEWS.includes(app.view)) app.view = "mask";
+}
+
+// ---------------------------------------------------------------------------------------------- questions
+
+export function listed(pictureId) {
+  return app.pictures.find(({ id }) => id === pictureId);
+}
+
+export function colourOf(label) {
+  return app.labels.find(({ name }) => name === label)?.colour ?? NO_COLOUR;
+}
+
+/** The project's labels, and others that the open picture's objects have. */
+export function knownLabels() {
+  const known = new Set(app.labels.map(({ name }) => name));
+  const others = new Set((app.state?.objects ?? []).map(({ label }) => label).filter((name) => !known.has(name)));
+  return [...app.labels, ...[...others].map((name) => ({ name, colour: NO_COLOUR }))];
+}
+
+/** Brush sizes grow by the same factor from one mark of the slider to the next: 1 to 400 pixels across. */
+export function brushRadius() {
+  return 0.5 * 400 ** (app.brushSize / 100);
+}
