@@ -3,6 +3,7 @@
 
     python run.py tests             every tests/[0-9][0-9]_*_input with its folders imgs and masks
     python run.py tests --jobs 4    the same, the images shared among four processes
+    python run.py tests --model M   another model in place of checkpoint.pth: a checkpoint, an exported .onnx or .xml
 
 With the environment variable CHECKER set it speaks to the grading system instead: run.py MODE DATA_DIR OUTPUT_DIR,
 where MODE is run_single_test, check_test or grade.
@@ -29,6 +30,8 @@ from time import monotonic, perf_counter
 from typing import Any
 
 import numpy as np
+
+from utils.files import UserError, is_system_file, os_error_sentence, tolerant_output, write_whole
 
 CLICKS = 3
 SEED = 42
@@ -65,23 +68,16 @@ class Grader:
 
     Args:
         data_dir: folder with imgs/ and masks/.
+        model: a model file in place of CHECKPOINT, see utils.models.
 
     Raises:
         Exception: whatever solution.py raises at import, construction or restore.
     """
 
-    def __init__(self, data_dir: Path) -> None:
-        import torch
-
-        from solution import ISModel, Predictor
+    def __init__(self, data_dir: Path, model: str | None = None) -> None:
         from utils.datasets import TestDataset
 
-        device = torch.device("cpu")
-        model = ISModel()
-        model.restore_from_checkpoint(str(CHECKPOINT), device)
-        model = model.eval()
-        self.predictor = Predictor(model, device)
-        self.threshold = getattr(model, "pred_thr", 0.5)
+        self.predictor, self.threshold = load_graded() if model is None else load_other(model)
         self.dataset = TestDataset(images=data_dir / "imgs", masks=data_dir / "masks")
         make_deterministic()
 
@@ -120,6 +116,27 @@ class Grader:
                 ious.append(round(mask_iou(mask, truth), 6))
                 draw_click(output_dir / f"{index}_{click}.jpg", image, mask, prob, clicker)
         return ImageScore(name, tuple(ious), seconds, empty_truth=not truth.any())
+
+
+def load_graded() -> tuple[Any, float]:
+    """The predictor of CHECKPOINT and its threshold, as the grader makes them."""
+    import torch
+
+    from solution import ISModel, Predictor
+
+    device = torch.device("cpu")
+    model = ISModel()
+    model.restore_from_checkpoint(str(CHECKPOINT), device)
+    model = model.eval()
+    return Predictor(model, device), getattr(model, "pred_thr", 0.5)
+
+
+def load_other(source: str) -> tuple[Any, float]:
+    """The predictor of another model and its threshold."""
+    from utils.models import open_model
+
+    model = open_model(source)
+    return model.predictor, model.threshold
 
 
 def make_deterministic() -> None:
@@ -166,13 +183,16 @@ def draw_click(path: Path, image: np.ndarray, mask: np.ndarray, prob: np.ndarray
 
 # ---------------------------------------------------------------------------------------------- one test
 
-def run_single_test(data_dir: str | Path, output_dir: str | Path, jobs: int | None = None) -> tuple[ImageScore, ...]:
+def run_single_test(
+    data_dir: str | Path, output_dir: str | Path, jobs: int | None = None, model: str | None = None
+) -> tuple[ImageScore, ...]:
     """Scores a folder: writes output.csv (header `filename,ious`, the last click's IoU) and a picture of every click.
 
     Args:
         data_dir: folder with imgs/ and masks/.
         output_dir: existing folder that is written to.
         jobs: number of processes, of OMP_NUM_THREADS threads each (one if that is not set); None scores in this one.
+        model: a model file in place of checkpoint.pth.
 
     Returns:
         The images' scores in the order of their file names.
@@ -184,14 +204,28 @@ def run_single_test(data_dir: str | Path, output_dir: str | Path, jobs: int | No
     data_dir, output_dir = Path(data_dir), Path(output_dir)
     masks_by_name = pair_files(data_dir)
     (output_dir / "output.csv").unlink(missing_ok=True)  # a run that fails must not leave an older run's scores
-    folder = (data_dir, list(masks_by_name), output_dir)
+    folder = (data_dir, list(masks_by_name), output_dir, model)
     results = score_here(*folder) if jobs is None else score_in_processes(*folder, jobs)
     scores = tuple(with_progress(results, len(masks_by_name), data_dir.name))
     for score in scores:
         if score.empty_truth:
-            complain(f"{masks_by_name[score.name]} marks no object: IoU is 1 for an empty prediction, else 0")
+            complain(f"{masks_by_name[score.name]} {why_empty(masks_by_name[score.name])}")
     write_scores(output_dir / "output.csv", scores)
     return scores
+
+
+def why_empty(mask: Path) -> str:
+    """What to say of a mask in which the grader's reading, 8-bit colours, finds no object."""
+    from utils.images import ImageError, read_labels
+
+    try:
+        has_labels = read_labels(mask).values.any()
+    except ImageError:
+        has_labels = False
+    if has_labels:
+        return ("marks its object by labels that the grader reads as black (16 bits, or a palette's black): store 0 "
+                "and 255 in 8 bits")
+    return "marks no object: IoU is 1 for an empty prediction, else 0"
 
 
 def pair_files(data_dir: Path) -> dict[str, Path]:
@@ -200,7 +234,10 @@ def pair_files(data_dir: Path) -> dict[str, Path]:
     Raises:
         FileNotFoundError, ValueError: there are no images, or one has no mask or several.
     """
-    images = sorted(path.name for path in (data_dir / "imgs").glob("*.*"))
+    names = sorted(path.name for path in (data_dir / "imgs").glob("*.*"))
+    images = [name for name in names if not is_system_file(name)]
+    if len(images) < len(names):
+        complain(f"left out of {data_dir / 'imgs'}: {', '.join(sorted(set(names) - set(images)))}")
     if not images:
         raise FileNotFoundError(f"{data_dir / 'imgs'} has no images: put them there, and their masks into masks")
     masks: dict[str, list[Path]] = {}
@@ -212,8 +249,6 @@ def pair_files(data_dir: Path) -> dict[str, Path]:
 def only_mask(data_dir: Path, name: str, found: list[Path]) -> Path:
     """The one mask found for an image; an error that says what to do if there is none or a choice."""
     stem = name.split(".")[0]
-    if not stem:
-        raise ValueError(f"{data_dir / 'imgs' / name} is a hidden file, not an image: delete it")
     if not found:
         raise FileNotFoundError(f"{data_dir / 'imgs' / name} has no mask: put {stem}.png into {data_dir / 'masks'}")
     if len(found) > 1:
@@ -222,14 +257,16 @@ def only_mask(data_dir: Path, name: str, found: list[Path]) -> Path:
     return found[0]
 
 
-def score_here(data_dir: Path, names: list[str], output_dir: Path) -> Iterator[ImageScore]:
+def score_here(data_dir: Path, names: list[str], output_dir: Path, model: str | None) -> Iterator[ImageScore]:
     """Scores the images one after another in this process, as the grader does."""
-    grader = Grader(data_dir)
+    grader = Grader(data_dir, model)
     for index, name in enumerate(names):
         yield grader.score(index, name, output_dir)
 
 
-def score_in_processes(data_dir: Path, names: list[str], output_dir: Path, jobs: int) -> Iterator[ImageScore]:
+def score_in_processes(
+    data_dir: Path, names: list[str], output_dir: Path, model: str | None, jobs: int
+) -> Iterator[ImageScore]:
     """Scores the images in so many fresh processes and yields the scores in the order of the names.
 
     The scores do not depend on the number of processes if the predictor draws no random numbers and carries nothing
@@ -239,22 +276,22 @@ def score_in_processes(data_dir: Path, names: list[str], output_dir: Path, jobs:
     ignore_interrupt = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends this process, which then ends the others
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=signal.signal, initargs=ignore_interrupt)
     try:
-        tasks = [pool.submit(score_there, data_dir, i, name, output_dir) for i, name in enumerate(names)]
+        tasks = [pool.submit(score_there, data_dir, i, name, output_dir, model) for i, name in enumerate(names)]
         for task in tasks:
             yield task.result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def score_there(data_dir: Path, index: int, name: str, output_dir: Path) -> ImageScore:
+def score_there(data_dir: Path, index: int, name: str, output_dir: Path, model: str | None) -> ImageScore:
     """Scores an image in a worker process, which keeps its model from image to image."""
-    return grader_of_process(data_dir).score(index, name, output_dir)
+    return grader_of_process(data_dir, model).score(index, name, output_dir)
 
 
 @lru_cache(maxsize=1)
-def grader_of_process(data_dir: Path) -> Grader:
+def grader_of_process(data_dir: Path, model: str | None) -> Grader:
     """This process's Grader, made at its first image: a failure then travels back as any other error does."""
-    return Grader(data_dir)
+    return Grader(data_dir, model)
 
 
 def write_scores(path: Path, scores: Iterable[ImageScore]) -> None:
@@ -263,14 +300,7 @@ def write_scores(path: Path, scores: Iterable[ImageScore]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["filename", "ious"])
     writer.writerows((score.name, f"{score.ious[-1]:.6f}") for score in scores)
-    write_whole(path, text.getvalue().encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file beside its place and renames it, so that no reader ever sees half of it."""
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_bytes(content)
-    os.replace(beside, path)
+    write_whole(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 # ---------------------------------------------------------------------------------------------- the verdict
@@ -282,7 +312,7 @@ def check_test(data_dir: str | Path) -> str:
         FileNotFoundError, KeyError, ValueError: the file is missing, has no column `ious`, no rows or no figures.
     """
     path = Path(data_dir) / "output" / "output.csv"
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         ious = [float(row["ious"]) for row in csv.DictReader(file)]
     if not ious:
         raise ValueError(f"{path} has no rows")
@@ -296,7 +326,7 @@ def grade(data_dir: str | Path) -> dict[str, Any]:
         {"description": the text after "IoU", empty if the test failed; "mark": 0 to 10}.
     """
     path = Path(data_dir) / "results.json"
-    results = json.loads(path.read_text())
+    results = json.loads(path.read_text(encoding="utf-8"))
     if not results:
         raise ValueError(f"{path} has no tests")
     status = results[-1]["status"]
@@ -364,6 +394,14 @@ def with_progress_lines(scores: Iterable[ImageScore], total: int, title: str) ->
         yield score
 
 
+def say(*words: Any) -> None:
+    """Prints on stdout; when nobody reads it any more (`| head -1`), the work goes on without."""
+    try:
+        print(*words, flush=True)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
+
+
 def complain(sentence: str) -> None:
     """Prints a warning on stderr."""
     print(f"Warning: {sentence}", file=sys.stderr, flush=True)
@@ -371,23 +409,23 @@ def complain(sentence: str) -> None:
 
 # ---------------------------------------------------------------------------------------------- command lines
 
-def run_local(tests_dir: Path, jobs: int | None) -> None:
+def run_local(tests_dir: Path, jobs: int | None, model: str | None) -> None:
     """Runs every test of a folder, writes results.json and prints each test's line, the table and the mark."""
     inputs = sorted(tests_dir.glob("[0-9][0-9]_*_input"))
     if not inputs:
         sys.exit(f"{tests_dir} has no test: a test is a folder NN_name_input (NN two digits) with imgs and masks in it")
     reports, results = [], []
     for input_dir in inputs:
-        report, seconds = run_and_check(input_dir, jobs)
+        report, seconds = run_and_check(input_dir, jobs, model)
         reports.append(report)
         results.append({"time": seconds, "status": report.status} if report.scores else {"status": report.status})
     write_whole(tests_dir / "results.json", json.dumps(results).encode())
-    print(f"\n{format_table(reports)}\n")
+    say(f"\n{format_table(reports)}\n")
     verdict = grade(tests_dir)
-    print("Mark:", verdict["mark"], verdict["description"])
+    say("Mark:", verdict["mark"], verdict["description"])
 
 
-def run_and_check(input_dir: Path, jobs: int | None) -> tuple[Report, float]:
+def run_and_check(input_dir: Path, jobs: int | None, model: str | None) -> tuple[Report, float]:
     """Runs one test, prints its line, with the traceback if it failed, and gives its report and its seconds."""
     check_dir = input_dir.with_name(re.sub("input$", "check", input_dir.name))
     number = input_dir.name[:2]
@@ -395,14 +433,14 @@ def run_and_check(input_dir: Path, jobs: int | None) -> tuple[Report, float]:
     start = perf_counter()
     try:
         (check_dir / "output").mkdir(parents=True, exist_ok=True)
-        scores = run_single_test(input_dir, check_dir / "output", jobs)
+        scores = run_single_test(input_dir, check_dir / "output", jobs, model)
         seconds = perf_counter() - start
         stage = "Checker error"
         status = check_test(check_dir)
     except Exception:
-        print(number, f"{stage}\n{traceback.format_exc()}", flush=True)
+        say(number, f"{stage}\n{traceback.format_exc()}")
         return Report(input_dir.name, stage), perf_counter() - start
-    print(number, f"{seconds:.2f}s", status, flush=True)
+    say(number, f"{seconds:.2f}s", status)
     return Report(input_dir.name, status, scores), seconds
 
 
@@ -427,6 +465,7 @@ def process_count(text: str) -> int:
 
 def main() -> None:
     """Reads the command line; a wrong number of arguments prints the usage and is no failure, as the course has it."""
+    tolerant_output()
     if os.environ.get("CHECKER"):
         if len(sys.argv) != 4:
             print(f"Usage: {sys.argv[0]} mode data_dir output_dir")
@@ -438,11 +477,17 @@ def main() -> None:
     parser.add_argument(
         "--jobs", type=process_count, metavar="N", help="score in N processes, each of OMP_NUM_THREADS threads (one)"
     )
+    parser.add_argument("--model", metavar="FILE", help="score this model in place of checkpoint.pth")
     arguments = parser.parse_args()
     if len(arguments.tests_dir) != 1:
         print(f"Usage: {sys.argv[0]} tests_dir")
         return
-    run_local(Path(arguments.tests_dir[0]), arguments.jobs)
+    try:
+        run_local(Path(arguments.tests_dir[0]), arguments.jobs, arguments.model)
+    except UserError as error:
+        sys.exit(f"run.py: {error}")
+    except OSError as error:
+        sys.exit(f"run.py: {os_error_sentence(error)}")
 
 
 if __name__ == "__main__":

@@ -413,7 +413,7 @@ def test_masks_are_found_by_the_name_up_to_the_first_dot(tmp_path):
     [
         (["imgs/a.b.jpg", "masks/a.b.png"], r"a\.b\.jpg has no mask: put a\.png into .*masks"),
         (["imgs/a.jpg", "masks/a.png", "masks/a.bmp"], r"a\.jpg has several masks, .*a\.bmp, .*a\.png: delete"),
-        (["imgs/.DS_Store", "masks/a.png"], r"\.DS_Store is a hidden file, not an image: delete it"),
+        (["imgs/.DS_Store", "masks/a.png"], "imgs has no images"),
         (["imgs/a", "masks/a.png"], "imgs has no images"),
         (["imgs/a.jpg"], r"a\.jpg has no mask"),
     ],
@@ -439,6 +439,49 @@ def test_progress_without_tqdm(monkeypatch, capsys):
 def test_iou_of_empty_masks_is_one():
     empty, full = np.zeros((2, 3), bool), np.ones((2, 3), np.int32)
     assert run.mask_iou(empty, empty) == 1 and run.mask_iou(empty, full) == 0 and run.mask_iou(full, full) == 1
+
+
+def test_what_systems_leave_beside_images_is_left_out_with_a_note(tmp_path, stand_in, capsys):
+    write_test(tmp_path, GOOD)
+    for part, name in (("imgs", ".DS_Store"), ("imgs", "Thumbs.db"), ("masks", ".DS_Store")):
+        (tmp_path / part / name).write_bytes(b"no image")
+    scores = run.run_single_test(tmp_path, tmp_path)
+    assert [score.name for score in scores] == list(GOOD) and scores[1].ious[-1] == 1
+    assert "left out of" in (noted := capsys.readouterr().err) and ".DS_Store, Thumbs.db" in noted
+
+
+def test_labels_that_the_grader_reads_as_black_are_told(tmp_path, stand_in, capsys):
+    write_test(tmp_path, {"b.png": GOOD["b.png"]})
+    mask = cv2.imread(str(tmp_path / "masks" / "b.png"), cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(str(tmp_path / "masks" / "b.png"), mask.astype(np.uint16))
+    (score,) = run.run_single_test(tmp_path, tmp_path)
+    assert score.empty_truth and "reads as black" in capsys.readouterr().err
+
+
+def test_names_of_any_alphabet_score_in_any_locale(tmp_path):
+    room = write_room(tmp_path)
+    write_test(room / "tests" / "00_sample_input", {"Иволга.png": GOOD["b.png"]})
+    locale = {"PYTHONIOENCODING": "cp1251", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = call(room, str(room / "tests"), **locale)
+    assert "Ok, IoU 1.0000" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_reader_that_goes_away_does_not_end_the_work(tmp_path):
+    room = write_room(tmp_path)
+    for number in (0, 1):
+        write_test(room / "tests" / f"0{number}_sample_input", {"b.png": GOOD["b.png"]})
+    command = f"{sys.executable} run.py tests | head -n 1"
+    done = subprocess.run(command, shell=True, cwd=room, capture_output=True, text=True, timeout=300)
+    assert "Traceback" not in done.stderr
+    assert len(json.loads((room / "tests" / "results.json").read_text())) == 2
+
+
+def test_another_model_is_scored_in_place_of_the_checkpoint(tmp_path, monkeypatch, capsys):
+    write_test(tmp_path / "00_sample_input", {"b.png": GOOD["b.png"]})
+    main(monkeypatch, str(tmp_path), "--model", "grabcut")
+    assert "Ok, IoU" in capsys.readouterr().out
+    main(monkeypatch, str(tmp_path), "--model", str(tmp_path / "absent.onnx"))
+    assert "absent.onnx is missing" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------------------------------------- the shipped solution

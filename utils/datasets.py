@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Dataset, get_worker_info
 
 from utils.coco_lvis import SampleError, check_sizes, full_id, read_annotations, read_rgb, read_sample
-from utils.files import read_json
+from utils.files import is_system_file, read_json
 from utils.points_sampler import MultiPointSampler
 from utils.sample import DSample
 
@@ -140,7 +140,7 @@ class TestDataset(ISDataset):
         super().__init__(**kwargs)
         self._images = _existing_folder(images, "images")
         masks = _existing_folder(masks, "masks")
-        self.dataset_samples = sorted(path.name for path in self._images.glob("*.*"))
+        self.dataset_samples = sorted(path.name for path in self._images.glob("*.*") if not is_system_file(path.name))
         self._masks = {path.stem: path for path in sorted(masks.glob("*.*"))}
         self._masks_folder = masks
 

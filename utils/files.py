@@ -229,6 +229,11 @@ def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part) for part in parts], name
 
 
+def is_system_file(name: str) -> bool:
+    """Whether a file is one that systems leave beside pictures: hidden, .DS_Store, Thumbs.db, desktop.ini."""
+    return name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini")
+
+
 def shown_name(name: PathLike) -> str:
     """A file name as text that can be printed and sent; bytes that are not UTF-8 are replaced."""
     return os.fsencode(os.fspath(name)).decode("utf-8", "replace")

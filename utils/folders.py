@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.files import natural_key, shown_name
+from utils.files import is_system_file, natural_key, shown_name
 from utils.images import PICTURE_SUFFIXES, ImageError, register_heif
 
 
@@ -46,7 +46,7 @@ def list_pictures(folder: Path, recursive: bool = False) -> Listing:
 
 def _entries(folder: Path, recursive: bool) -> Iterator[Path]:
     for entry in sorted(folder.iterdir()):
-        if recursive and entry.is_dir() and not entry.is_symlink() and not entry.name.startswith("."):
+        if recursive and entry.is_dir() and not entry.is_symlink() and not is_system_file(entry.name):
             yield from _entries(entry, recursive)
         else:
             yield entry
@@ -54,7 +54,7 @@ def _entries(folder: Path, recursive: bool) -> Iterator[Path]:
 
 def _reason_to_leave(entry: Path, home: Path) -> str | None:
     """Why an entry is no picture; empty for what nobody would take for one, None for a picture."""
-    if entry.name.startswith(".") or entry.name in ("Thumbs.db", "desktop.ini"):
+    if is_system_file(entry.name):
         return ""
     if not entry.exists() or home not in entry.resolve().parents:
         return "links that lead out of the folder or nowhere"

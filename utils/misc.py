@@ -1,16 +1,18 @@
 """Small tools: checkpoints, pictures, boxes, labels. Boxes are inclusive (rmin, rmax, cmin, cmax) in pixels."""
 from __future__ import annotations
 
+import io
 import itertools
 import math
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+
+from utils.files import write_whole
 
 Box = tuple[int, int, int, int]
 Colour = tuple[int, int, int]
@@ -23,20 +25,11 @@ def save_checkpoint(net: torch.nn.Module, checkpoints_path: Path, epoch: int | N
 
     The file is written beside and renamed, so that there is never half a checkpoint under the name.
     """
-    checkpoints_path = Path(checkpoints_path)
-    checkpoints_path.mkdir(parents=True, exist_ok=True)
-    path = checkpoints_path / ("last_checkpoint.pth" if epoch is None else f"{epoch:03d}.pth")
-    _write_whole(path, lambda part: torch.save({"state_dict": net.state_dict()}, part))
+    path = Path(checkpoints_path) / ("last_checkpoint.pth" if epoch is None else f"{epoch:03d}.pth")
+    content = io.BytesIO()
+    torch.save({"state_dict": net.state_dict()}, content)
+    write_whole(path, content.getvalue())
     print(f"Checkpoint written to {path}")
-
-
-def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    part = path.with_name(path.name + ".tmp")
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------------------------------------- pictures
@@ -190,7 +183,7 @@ def draw_curves(series: Mapping[str, Sequence[tuple[float, float]]], path: Path 
         chart.draw_curve(curve, colour)
     picture = cv2.resize(chart.canvas, CHART_SIZE, interpolation=cv2.INTER_AREA)
     png = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
-    _write_whole(Path(path), lambda part: part.write_bytes(png.tobytes()))
+    write_whole(path, png.tobytes())
 
 
 class _Chart:
