@@ -219,7 +219,7 @@ def why_empty(mask: Path) -> str:
     from utils.images import ImageError, read_labels
 
     try:
-        has_labels = read_labels(mask).values.any()
+        has_labels = bool(read_labels(mask).values.any())
     except ImageError:
         has_labels = False
     if has_labels:

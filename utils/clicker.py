@@ -59,6 +59,7 @@ class Clicker:
     ) -> None:
         self.click_indx_offset = click_indx_offset
         self.gt_mask: np.ndarray | None = None
+        self.not_clicked_map: Any = None  # bool (H, W) where there is a ground truth
         self.not_ignore_mask: np.ndarray | None = None
         if gt_mask is not None:
             self.gt_mask, self.not_ignore_mask = _read_ground_truth(np.asarray(gt_mask), ignore_label)

@@ -71,7 +71,7 @@ def read_layers(path: PathLike) -> tuple[np.ndarray, Mapping]:
     """
     try:
         encoded, mapping = load_pickle(path)
-        layers = np.stack([cv2.imdecode(layer, cv2.IMREAD_UNCHANGED) for layer in encoded])
+        layers = np.stack([np.asarray(cv2.imdecode(layer, cv2.IMREAD_UNCHANGED)) for layer in encoded])
         mapping = [(int(layer), int(label)) for layer, label in mapping]
     except OSError as error:
         raise SampleError(f"{path} can't be read ({error.strerror}); fetch it again") from error

@@ -110,8 +110,9 @@ class ISDataset(Dataset):
     def _seed_augmentator(self) -> None:
         """Gives albumentations' own random state, which every loader worker inherits alike, the worker's seed."""
         worker = get_worker_info()
-        if worker is not None and worker.seed != self._worker_seed and hasattr(self.augmentator, "set_random_state"):
-            self.augmentator.set_random_state(np.random.default_rng(worker.seed), random.Random(worker.seed))
+        set_random_state = getattr(self.augmentator, "set_random_state", None)
+        if worker is not None and worker.seed != self._worker_seed and set_random_state is not None:
+            set_random_state(np.random.default_rng(worker.seed), random.Random(worker.seed))
             self._worker_seed = worker.seed
 
     def _report(self, problem: str) -> None:

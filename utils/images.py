@@ -220,7 +220,7 @@ def _load(image: Image.Image, name: str) -> int:
     except Exception as error:  # a damaged file may raise nearly anything
         if image.format not in ("JPEG", "MPO") or "truncated" not in str(error):
             raise ImageError(f"{name} is damaged ({error}); fetch it again or leave it out") from error
-    image.tile = []  # what has been decoded so far stays
+    image.tile = []  # type: ignore[attr-defined]  # what has been decoded so far stays
     try:
         filled = np.flatnonzero(np.asarray(image).reshape(image.height, -1).any(1))
     except Exception as error:
@@ -279,14 +279,14 @@ def _deep_colours(image: Image.Image, content: bytes) -> np.ndarray | None:
     """uint16 (H, W, 3) of a colour image of 16 bits, of which Pillow keeps 8; None for any other."""
     if image.format not in ("PNG", "TIFF") or image.mode not in ("RGB", "RGBA", "RGBX"):
         return None
-    is_deep = content[24] == 16 if image.format == "PNG" else 16 in tuple(image.tag_v2.get(258, ()))  # type: ignore
-    if not is_deep:
+    bits = (content[24],) if image.format == "PNG" else image.tag_v2.get(258, ())  # type: ignore[attr-defined]
+    if 16 not in bits:
         return None
     deep = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if deep is None or deep.dtype != np.uint16 or deep.ndim != 3:
         return None
     deep = deep[..., 2::-1]
-    return deep if deep.shape[:2] == (image.height, image.width) else turn(deep, image.tag_v2.get(ORIENTATION, 1))
+    return deep if deep.shape[:2] == (image.height, image.width) else turn(deep, _orientation(image))
 
 
 def to_8_bits(values: np.ndarray) -> tuple[np.ndarray, list[str]]:

@@ -97,7 +97,7 @@ class DSample:
         Interpolation needs an augmentator that can be replayed (albumentations' ReplayCompose); after any other,
         and without augmentation, the values are 0 and 1.
         """
-        if self._soft_augment is None:
+        if self._soft_augment is None or self._original is None:
             return self._region(self._objects[obj_id]["mapping"]).astype(np.float32)
         _, masks, objects = self._original
         layer, label = objects[obj_id]["mapping"]
@@ -105,7 +105,7 @@ class DSample:
 
     def get_background_mask(self) -> np.ndarray:
         """Boolean (H, W): pixels that no layer labels."""
-        return ~self._encoded_masks.any(axis=2)
+        return np.logical_not(self._encoded_masks.any(axis=2))
 
     def augment(self, augmentator: Callable[..., dict[str, Any]]) -> None:
         """Replaces image, masks and objects by an augmented draw of the original ones; lost objects are removed.
