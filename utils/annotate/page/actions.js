@@ -1,11 +1,12 @@
 // What the person can do: each key, button and gesture ends in one of these functions.
 
 import { call } from "./api.js";
-import { $, say } from "./dom.js";
+import { $ } from "./dom.js";
 import { expected, isWorking, protects } from "./expectation.js";
 import { showHelp } from "./keys.js";
 import { t } from "./language.js";
 import { change, fetchMap, newObject, open } from "./loading.js";
+import { say } from "./messages.js";
 import { hand, list, view } from "./stage.js";
 import { VIEWS, app, brushRadius, changed, listed, outbox, remember } from "./state.js";
 
@@ -159,7 +160,7 @@ export async function addLabel(name) {
     chooseLabel(name);
     return true;
   } catch (refusal) {
-    say(refusal.message, true);
+    say(refusal.message, { isError: true });
     return false;
   }
 }
@@ -194,11 +195,35 @@ function nextOpen() {
 export function toggleDone() {
   if (!app.state) return;
   const isDone = app.state.status === "done";
-  change("mark", { done: !isDone });
+  const mark = change("mark", { done: !isDone });
   if (isDone) return;
   const entry = listed(app.current);
   if (entry) entry.status = "done"; // so that "next open" doesn't come back here before the answer
+  offerToTakeBack(mark, entry?.name);
   nextOpen();
+}
+
+// ---------------------------------------------------------------------------------------------- taking back
+
+let lastDone = null; // {mark, takeBack} of the last picture that was marked as done
+
+/** One stray Enter finishes, marks and moves on: all of it can be taken back at once. */
+function offerToTakeBack(mark, name) {
+  const { pictureId } = mark;
+  const takeBack = () => {
+    dismiss();
+    lastDone = null;
+    if (outbox.last.get(pictureId) === mark) outbox.push(pictureId, { op: "undo" }, null);
+    open(pictureId);
+  };
+  const dismiss = say(t("picture done", { name }), { choices: [{ text: t("undo"), run: takeBack }], outlives: true });
+  lastDone = { mark, takeBack };
+}
+
+/** Ctrl+Z means the last thing that was done: on a picture where nothing was done yet, that was to move on to it. */
+function undo() {
+  if (lastDone && outbox.last.get(null) === lastDone.mark && app.current !== lastDone.mark.pictureId) lastDone.takeBack();
+  else change("undo");
 }
 
 // ---------------------------------------------------------------------------------------------- tools and views
@@ -251,7 +276,7 @@ export const ACTIONS = {
   clear() { isWorking() ? change("clear") : say(t("nothing to clear")); },
   remove,
   removeLastClick,
-  undo: () => change("undo"),
+  undo,
   redo: () => change("redo"),
   toolClick: () => setTool("click"),
   toolBrush: () => setTool("brush"),

@@ -1,12 +1,16 @@
 // Talking to the server: requests that fail with a sentence.
 
-import { t } from "./language.js";
+import { t, translation } from "./language.js";
 
 export class Refusal extends Error {
-  /** @param {string} sentence for the person  @param {number} status of HTTP, 0 if the server can't be reached */
-  constructor(sentence, status) {
+  /**
+   * @param {string} sentence for the person
+   * @param {number} status of HTTP, 0 if the server can't be reached
+   * @param {{code?: string, values?: object, retry?: boolean}} more what the server says about it
+   */
+  constructor(sentence, status, { code, values, retry } = {}) {
     super(sentence);
-    this.status = status;
+    Object.assign(this, { status, code, values: values ?? {}, retry });
   }
 }
 
@@ -26,11 +30,20 @@ export async function call(path, body) {
   } catch {
     if (response.ok) throw new Refusal(t("broken off"), 0);
   }
-  if (!response.ok) throw new Refusal(content?.error ?? t("answered with", { status: String(response.status) }), response.status);
+  if (!response.ok) throw refusalOf(response, content);
   return content;
 }
 
-/** Whether the same request may succeed later: no server is there, or a new one that hasn't seen its token yet. */
+/** What the server refuses, in the person's language if the page knows the code. */
+export function refusalOf({ status }, content) {
+  const sentence = content?.error ?? t("answered with", { status: String(status) });
+  const known = content?.code && translation(`code ${content.code}`, content.values);
+  return new Refusal(known ?? sentence, status, content ?? {});
+}
+
+const PASSING = [0, 401, 502, 503, 504];
+
+/** Whether the same request may succeed later: no server, a new one that hasn't seen its token yet, a full disk. */
 export function isPassing(refusal) {
-  return refusal.status === 0 || refusal.status === 401;
+  return PASSING.includes(refusal.status) && refusal.retry !== false;
 }

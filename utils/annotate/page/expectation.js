@@ -32,6 +32,12 @@ export function expected() {
   return work;
 }
 
+/** What the person sees of the object in work, for changes that may meet another state; see rebase.js. */
+export function seen() {
+  const work = expected();
+  return { work: work ? work.id ?? "new" : null, clicks: work?.clicks.length ?? 0 };
+}
+
 /** The last change of a kind that is still on its way: what it will set is shown already. */
 export function pending(op, isMeant = () => true) {
   return outbox.of(app.current).findLast((each) => each.op === op && isMeant(each));

@@ -10,9 +10,14 @@ let language = "en";
  * ({one, few, many, other}) is chosen by values.n.
  */
 export function t(key, values = {}) {
+  return translation(key, values) ?? key;
+}
+
+/** As t, but undefined for a key that the dictionary doesn't have. */
+export function translation(key, values = {}) {
   const entry = DICTIONARIES[language][key];
   const text = typeof entry === "object" ? entry[new Intl.PluralRules(language).select(values.n)] ?? entry.other : entry;
-  return (text ?? key).replace(/\{(\w+)\}/g, (whole, name) => (name in values ? shown(values[name]) : whole));
+  return text?.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? shown(values[name]) : whole));
 }
 
 export function number(value) {

@@ -1,9 +1,10 @@
 // What comes from the server: the project, pictures with their masks, the answers to changes, how the server fares.
 
-import { Refusal, call, isPassing } from "./api.js";
-import { say } from "./dom.js";
+import { Refusal, call, isPassing, refusalOf } from "./api.js";
+import { seen } from "./expectation.js";
 import { heat, readGrey } from "./heat.js";
 import { t } from "./language.js";
+import { clearMessages, say } from "./messages.js";
 import { Outline } from "./outline.js";
 import { hand, list, view } from "./stage.js";
 import { app, changed, listed, outbox } from "./state.js";
@@ -15,7 +16,7 @@ export const BUSY_MILLISECONDS = 600; // what takes longer gets a progress bar
 // ---------------------------------------------------------------------------------------------- changes
 
 outbox.handlers = {
-  moved: () => { changed("saved"); changed(); },
+  moved: () => changed(),
   answered(pictureId, state, entry) {
     updateListed(state.listed);
     app.answeredIn = Math.round(performance.now() - entry.since);
@@ -23,18 +24,18 @@ outbox.handlers = {
     if (pictureId === app.current) receive(state);
   },
   refused(entry, refusal) {
-    say(refusal.message, true);
+    say(refusal.message, { isError: true });
     changed();
     loadProject().catch(() => {}); // the list may have shown what wasn't to be
   },
-  async conflict(pictureId, lost, refusal) {
-    say(`${refusal.message} ${t("changes lost", { n: lost })}`, true);
-    if (pictureId === app.current) await reload();
+  rebased(pictureId, state, isHeld) {
+    if (isHeld) say(t("steps held"), { isError: true });
+    if (pictureId === app.current) receive(state);
   },
 };
 
 export function change(op, fields = {}) {
-  if (app.state) outbox.push(app.current, { op, ...fields });
+  return app.state && outbox.push(app.current, { op, ...fields }, seen());
 }
 
 /** What a new object gets, for changes that may begin one. */
@@ -59,6 +60,7 @@ export function open(pictureId) {
   history.replaceState(null, "", `#${pictureId}`);
   list.mark(pictureId);
   view.setPicture(null, 0, 0);
+  clearMessages();
   return fetchPicture(pictureId);
 }
 
@@ -72,12 +74,12 @@ async function fetchPicture(pictureId) {
     view.setPicture(image, state.height, state.width);
     outbox.revisions.set(pictureId, state.revision);
     receive(state);
-    if (state.notice) say(state.notice, true);
+    if (state.notice) say(state.notice, { isError: true });
     prefetchNext();
   } catch (refusal) {
     if (app.current !== pictureId) return;
     app.opening.problem = refusal;
-    say(refusal.message, true);
+    say(refusal.message, { isError: true });
     changed();
   }
 }
@@ -98,7 +100,7 @@ async function whyNot(address) {
   let response;
   try {
     response = await fetch(address);
-    if (!response.ok) return new Refusal((await response.json()).error, response.status);
+    if (!response.ok) return refusalOf(response, await response.json());
   } catch {
     return new Refusal(t("no server"), 0);
   }
@@ -113,7 +115,7 @@ async function reload() {
     if (app.current === pictureId) receive(state);
     await loadProject();
   } catch (refusal) {
-    say(refusal.message, true);
+    say(refusal.message, { isError: true });
   }
 }
 
@@ -153,7 +155,7 @@ async function fetchOutline(name, address) {
     if (outlines === app.outlines) changed();
   } catch (refusal) {
     outlines.delete(name);
-    if (current === app.current) say(refusal.message, true);
+    if (current === app.current) say(refusal.message, { isError: true });
   }
 }
 
@@ -185,6 +187,8 @@ async function loadProject() {
 
 export async function start() {
   await loadProject();
+  const unsent = await outbox.adopt();
+  if (unsent) say(t("unsent found", { n: unsent }));
   const first = listed(location.hash.slice(1)) ?? app.pictures.find(({ status }) => status !== "done") ?? app.pictures[0];
   if (first) open(first.id);
 }
@@ -192,6 +196,7 @@ export async function start() {
 /** What failed because the server was away is asked for again. */
 async function catchUp() {
   if (!app.project) await start();
+  else if (await outbox.adopt()) changed("saved");
   else if (!app.state && app.opening?.problem && isPassing(app.opening.problem)) await fetchPicture(app.current);
 }
 
@@ -205,9 +210,10 @@ export async function poll() {
     isLoading = status.model.state === "loading";
     showStatus(status);
     const isOther = outbox.project !== undefined && outbox.project !== status.project;
-    if (isOther && !outbox.entries.length) location.reload(); // its changes have been refused by then
+    if (isOther && outbox.isKept) location.reload(); // what is unsent waits in the browser for its own project
+    if (isOther) throw new Refusal(t("other project"), 0);
     await catchUp();
-    const isQuiet = activity === outbox.activity && !outbox.entries.length && current === app.current;
+    const isQuiet = activity === outbox.activity && !outbox.waiting && current === app.current;
     if (isQuiet && status.revision !== null && status.revision > outbox.revisions.get(current)) {
       say(t("changed elsewhere"));
       await reload();
@@ -216,15 +222,15 @@ export async function poll() {
     app.isAway = false;
   } catch (refusal) {
     if (isPassing(refusal)) app.isAway = true;
-    if (refusal.status !== 0) say(refusal.message, true);
+    if (refusal.status !== 0) say(refusal.message, { isError: true });
   }
   changed("saved");
-  const isBusy = (isLoading || outbox.entries.length) && !app.isAway;
+  const isBusy = (isLoading || outbox.waiting) && !app.isAway;
   setTimeout(poll, isBusy ? BUSY_POLL_MILLISECONDS : POLL_MILLISECONDS);
 }
 
 function showStatus({ model, work, job }) {
-  if (model.state === "failed" && app.model?.state !== "failed") say(`${model.text} ${t("drawing still works")}`, true);
+  if (model.state === "failed" && app.model?.state !== "failed") say(`${model.text} ${t("drawing still works")}`, { isError: true });
   Object.assign(app, { model, work, job });
   changed("model");
 }

@@ -1,11 +1,12 @@
 // Joins the page's parts: buttons, sliders, keys and the hand to actions, changes of what is known to what is shown.
 
 import * as act from "./actions.js";
-import { $, say } from "./dom.js";
+import { $ } from "./dom.js";
 import { showExport, showJob } from "./exporting.js";
 import { listen } from "./keys.js";
 import { t, translatePage } from "./language.js";
 import { fetchMap, open, poll } from "./loading.js";
+import { say } from "./messages.js";
 import { show } from "./panels.js";
 import { hand, list, view } from "./stage.js";
 import { app, changed, outbox, recall, watch } from "./state.js";
@@ -20,6 +21,8 @@ function wireButtons() {
   for (const [id, action] of Object.entries(BUTTONS)) $(id).onclick = act.ACTIONS[action];
   $("done").onclick = act.toggleDone;
   $("open-export").onclick = showExport;
+  $("apply-held").onclick = () => outbox.release(app.current);
+  $("discard-held").onclick = () => outbox.discard(app.current);
   $("toggle-list").onclick = () => document.body.classList.toggle("show-list");
   $("toggle-panel").onclick = () => document.body.classList.toggle("show-panel");
   for (const button of document.querySelectorAll("[data-tool]")) button.onclick = () => act.setTool(button.dataset.tool);
@@ -80,9 +83,9 @@ function begin() {
     label: (place) => { if (app.labels[place - 1]) act.chooseLabel(app.labels[place - 1].name); },
     peek: act.peek,
   });
-  window.addEventListener("beforeunload", (event) => { if (outbox.entries.length) event.preventDefault(); });
-  window.addEventListener("error", (event) => say(t("page mistake", { text: event.message }), true));
-  window.addEventListener("unhandledrejection", (event) => say(t("page mistake", { text: event.reason?.message }), true));
+  window.addEventListener("beforeunload", (event) => { if (outbox.entries.length && !outbox.isKept) event.preventDefault(); });
+  window.addEventListener("error", (event) => say(t("page mistake", { text: event.message }), { isError: true }));
+  window.addEventListener("unhandledrejection", (event) => say(t("page mistake", { text: event.reason?.message }), { isError: true }));
   poll(); // which starts, again and again until there is a server
 }
 

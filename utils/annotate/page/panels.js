@@ -13,7 +13,7 @@ import { CURSOR, SCENE } from "./view.js";
 
 const MODEL_SETTINGS = ["threshold", "zoom-in-on", "expand-ratio", "working-size", "reset-settings"];
 const PARTS = {
-  all() { showBusy(); showPicture(); showTop(); showWork(); showObjectList(); showSettings(); },
+  all() { showSaved(); showBusy(); showPicture(); showTop(); showWork(); showObjectList(); showSettings(); },
   picture: showPicture,
   cursor: showCursor,
   saved() { showSaved(); showBusy(); },
@@ -126,11 +126,27 @@ function showUndo() {
 }
 
 function showSaved() {
-  const n = outbox.entries.length;
+  const n = outbox.waiting;
   const isTrouble = outbox.trouble !== null || app.isAway;
   $("saved").dataset.state = isTrouble ? "trouble" : n ? "waiting" : "saved";
-  setText("saved", isTrouble ? t(n ? "no connection, kept" : "no connection", { n }) : n ? t("saving", { n }) : t("saved"));
+  setText("saved", isTrouble ? troubleText(n) : n ? t("saving", { n }) : t("saved"));
   if (app.answeredIn !== undefined) setText("answered", t("answered", { n: app.answeredIn }));
+  showBanner(n, isTrouble);
+}
+
+function troubleText(n) {
+  const isRefused = outbox.trouble?.status > 401; // there is a server, but it can't save
+  return t(`${isRefused ? "not saved" : "no connection"}${n && outbox.isKept ? ", kept" : ""}`, { n });
+}
+
+/** What nobody must overlook: no server, no room on its disk, changes that wait for a decision. */
+function showBanner(n, isTrouble) {
+  const held = app.current ? outbox.held(app.current).length : 0;
+  $("banner").hidden = !isTrouble && !held;
+  $("held").hidden = isTrouble || !held;
+  const reason = outbox.trouble?.message ?? t("no server");
+  if (isTrouble) setText("banner-text", `${reason} ${n ? t(outbox.isKept ? "steps are kept" : "keep the tab", { n }) : t("can go on")}`);
+  else if (held) setText("banner-text", t("held", { n: held }));
 }
 
 function showProgress() {

@@ -1,0 +1,26 @@
+// Whether a change that was made on one state of a picture means the same on another one.
+
+const onSameObject = ({ seen }, { active }) => (active?.id ?? null) === seen.work;
+const onWork = (entry, state) => entry.seen.work !== null && onSameObject(entry, state);
+const onExisting = ({ change }, { objects, active }) => [...objects, active].some((each) => each?.id === change.object);
+const always = () => true;
+const never = () => false;
+
+const RULES = {
+  click: onSameObject, brush: onSameObject, region: onSameObject, box: onSameObject, stroke: onSameObject, lasso: onSameObject,
+  "delete click": (entry, state) => onWork(entry, state) && state.active.clicks.length === entry.seen.clicks,
+  clear: onWork, finish: onWork, settings: onWork,
+  relabel: (entry, state) => ("object" in entry.change ? onExisting : onWork)(entry, state),
+  edit: onExisting, delete: onExisting,
+  "take proposal": (entry, state) => state.proposals.includes(entry.change.proposal),
+  "accept proposals": always, protect: always, mark: always, review: always,
+  undo: never, redo: never, // the last step is another one now
+};
+
+/**
+ * entry.seen: {work: id of the object in work that the person saw, "new" if it was just begun, null without one;
+ * clicks: how many clicks it had}.
+ */
+export function fits(entry, state) {
+  return Boolean(entry.seen) && (RULES[entry.change.op] ?? never)(entry, state);
+}
