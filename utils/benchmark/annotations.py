@@ -1,26 +1,28 @@
-"""The mask files of the field's data sets, each read into label layers.
+"""The mask files of the field's data sets, each read into label layers by the numbers that are stored in it.
 
 An object is the set of pixels where a layer has a label; a pixel that its file marks as unsure is ignored.
 """
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from utils.safe_pickle import load_pickle
+from utils.coco_lvis import read_layers
+from utils.files import UserError
+from utils.images import COLOUR, Frame, LabelImage, read_labels, read_photo
+from utils.labels import ignored_values, object_values, refuse_soft_mask
 
 Region = tuple[int, int]  # layer, label
+Labels = Sequence[int] | None  # to ignore; None for the format's own
 
-UNSURE = 255  # label of the ignored pixels in the layers that `read_trimaps` makes
-VOC_VOID_COLOUR = 224 << 16 | 224 << 8 | 192  # what a viewer shows for PASCAL's label 255
+UNSURE = 255  # label of the ignored pixels in the layers of masks and trimaps
+LOSSY_THRESHOLD = 127  # a JPEG's mask is above it; below lies what the compression spills
 
 
-class DataError(Exception):
+class DataError(UserError):
     """A file or folder of a data set is missing, damaged or does not fit; the message names it and says what to do."""
 
 
@@ -32,37 +34,54 @@ class Annotation:
     objects: dict[int, Region]
     ignored: tuple[Region, ...] = ()
 
+    def truth(self, object_id: int) -> np.ndarray:
+        """int8 (H, W): 1 on the object, 0 off it, -1 ignored."""
+        layer, label = self.objects[object_id]
+        truth = (self.layers[:, :, layer] == label).astype(np.int8)
+        for layer, label in self.ignored:
+            truth[self.layers[:, :, layer] == label] = -1
+        return truth
 
-def read_masks(paths: Sequence[Path], ignore: Sequence[int] = ()) -> Annotation:
-    """One object a file: the pixels where any channel is above 0, as the grader reads them."""
-    layers = [(_decode(path, cv2.IMREAD_COLOR).max(axis=2) > 0).astype(np.uint8) for path in paths]
+    def areas(self) -> dict[int, int]:
+        """Pixels of each object; each layer is counted once for all its objects."""
+        counts = {}
+        for layer in {layer for layer, _ in self.objects.values()}:
+            labels, sizes = np.unique(self.layers[:, :, layer], return_counts=True)
+            counts[layer] = dict(zip(labels.tolist(), sizes.tolist(), strict=True))
+        return {i: counts[layer].get(label, 0) for i, (layer, label) in self.objects.items()}
+
+
+def read_masks(paths: Sequence[Path], ignore: Labels = None, frame: Frame = "upright") -> Annotation:
+    """One object a file: its pixels that are not 0."""
+    images = [read_labels(path, frame=frame) for path in paths]
+    layers = [(_grey(i) > LOSSY_THRESHOLD if i.is_lossy else i.values != 0).astype(np.uint8) for i in images]
     return Annotation(_stack(layers, paths), {i + 1: (i, 1) for i in range(len(layers))})
 
 
-def read_trimaps(paths: Sequence[Path], ignore: Sequence[int] = ()) -> Annotation:
+def read_trimaps(paths: Sequence[Path], ignore: Labels = None, frame: Frame = "upright") -> Annotation:
     """One object a file, as GrabCut's boundary_GT (Rother et al. 2004) marks it: above 128, and 128 is unsure."""
-    layers = []
-    for path in paths:
-        grey = _decode(path, cv2.IMREAD_GRAYSCALE)
-        layers.append(np.where(grey == 128, UNSURE, grey > 128).astype(np.uint8))
+    greys = [_grey(read_labels(path, frame=frame)) for path in paths]
+    layers = [np.where(grey == 128, UNSURE, grey > 128).astype(np.uint8) for grey in greys]
     objects = {i + 1: (i, 1) for i in range(len(layers))}
     return Annotation(_stack(layers, paths), objects, tuple((i, UNSURE) for i in range(len(layers))))
 
 
-def read_label_map(paths: Sequence[Path], ignore: Sequence[int] = ()) -> Annotation:
-    """One object a label above 0 that is not in `ignore`: palette indices, grey values of 8 or 16 bits, or colours."""
-    return _one_layer(_labels_of_picture(paths[0]), ignore)
-
-
-def read_foreground(paths: Sequence[Path], ignore: Sequence[int] = ()) -> Annotation:
+def read_foreground(paths: Sequence[Path], ignore: Labels = None, frame: Frame = "upright") -> Annotation:
     """One object: all labels above 0 that are not in `ignore`, merged."""
-    labels = _labels_of_picture(paths[0])
-    ignored = np.isin(labels, ignore)
-    layer = np.where(ignored, UNSURE, labels > 0).astype(np.uint8)
+    values = _label_map(paths[0], frame).values
+    ignored = np.isin(values, ignored_values(values, ignore or ()))
+    layer = np.where(ignored, UNSURE, values != 0).astype(np.uint8)
     return Annotation(layer[:, :, None], {1: (0, 1)}, ((0, UNSURE),))
 
 
-def read_sbd(paths: Sequence[Path], ignore: Sequence[int] = ()) -> Annotation:
+def read_label_map(paths: Sequence[Path], ignore: Labels = None, frame: Frame = "upright") -> Annotation:
+    """One object a label above 0 that is not in `ignore`: palette indices, grey values of 8 or 16 bits, or colours."""
+    values = _label_map(paths[0], frame).values
+    refuse_soft_mask(values, str(paths[0]), "folders imgs and masks, where a mask is one object")
+    return _one_layer(values, ignore)
+
+
+def read_sbd(paths: Sequence[Path], ignore: Labels = None, frame: Frame = "upright") -> Annotation:
     """One object an instance of SBD's inst/*.mat (Hariharan et al. 2011).
 
     Raises:
@@ -81,22 +100,13 @@ def read_sbd(paths: Sequence[Path], ignore: Sequence[int] = ()) -> Annotation:
     return _one_layer(labels.astype(np.int32), ignore)
 
 
-def read_coco_lvis(paths: Sequence[Path], ignore: Sequence[int] = ()) -> Annotation:
+def read_coco_lvis(paths: Sequence[Path], ignore: Labels = None, frame: Frame = "upright") -> Annotation:
     """The objects of masks/<id>.pickle of a COCO_LVIS split, by their position in its mapping."""
-    try:
-        encoded, mapping = load_pickle(paths[0])
-        layers = [cv2.imdecode(layer, cv2.IMREAD_UNCHANGED) for layer in encoded]
-        objects = {i: (int(layer), int(label)) for i, (layer, label) in enumerate(mapping)}
-        return Annotation(np.stack(layers, axis=2), objects)
-    except FileNotFoundError:
-        raise DataError(f"{paths[0]} is missing") from None
-    except pickle.UnpicklingError as error:
-        raise DataError(f"{error}; fetch it again") from error
-    except (TypeError, ValueError, cv2.error) as error:
-        raise DataError(f"{paths[0]} does not hold label layers and a mapping ({error}); fetch it again") from error
+    layers, mapping = read_layers(paths[0])
+    return Annotation(layers.transpose(1, 2, 0), dict(enumerate(mapping)))
 
 
-Reader = Callable[[Sequence[Path], Sequence[int]], Annotation]
+Reader = Callable[[Sequence[Path], Labels, Frame], Annotation]
 READERS: dict[str, Reader] = {
     "masks": read_masks,
     "trimaps": read_trimaps,
@@ -108,48 +118,34 @@ READERS: dict[str, Reader] = {
 ONE_OBJECT_A_FILE = ("masks", "trimaps", "foreground")
 
 
-def read_image(path: Path, as_stored: bool = False) -> np.ndarray:
-    """RGB uint8 (H, W, 3); with `as_stored` whatever way up the EXIF data want it shown."""
-    flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if as_stored else 0)
-    return cv2.cvtColor(_decode(path, flags), cv2.COLOR_BGR2RGB)
+def read_image(path: Path, frame: Frame = "upright") -> np.ndarray:
+    """RGB uint8 (H, W, 3).
+
+    Raises:
+        ImageError: it can't be read.
+    """
+    return read_photo(path, frame=frame).pixels
 
 
-def _decode(path: Path, flags: int) -> np.ndarray:
-    """The pixels of a file; unlike cv2.imread, it never takes the torn half of a JPEG for an image."""
-    try:
-        encoded = np.fromfile(path, dtype=np.uint8)
-        pixels = cv2.imdecode(encoded, flags) if encoded.size else None
-    except OSError as error:
-        raise DataError(f"{path} can't be read ({error.strerror})") from error
-    except cv2.error as error:
-        raise DataError(f"{path} can't be decoded ({error})") from error
-    if pixels is None:
-        raise DataError(f"{path} is truncated or no image that OpenCV reads; fetch it again or remove it")
-    return pixels
-
-
-def _labels_of_picture(path: Path) -> np.ndarray:
-    """Labels int32 (H, W). Pillow reads them, because OpenCV gives a palette's colours and not its indices."""
-    from PIL import Image
-
-    if path.suffix.lower() in (".jpg", ".jpeg"):
+def _label_map(path: Path, frame: Frame) -> LabelImage:
+    image = read_labels(path, frame=frame)
+    if image.is_lossy:
         raise DataError(f"{path} is a JPEG, which blurs labels; store PNG files")
-    try:
-        with Image.open(path) as picture:
-            if picture.mode in ("RGB", "RGBA", "CMYK", "YCbCr"):
-                red, green, blue = np.array(picture.convert("RGB"), dtype=np.int32).transpose(2, 0, 1)
-                colours = red << 16 | green << 8 | blue
-                return np.where(colours == VOC_VOID_COLOUR, 255, colours)
-            return np.array(picture.getchannel(0) if picture.mode == "LA" else picture).astype(np.int32)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing") from None
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} is damaged or no picture of labels ({error}); fetch it again") from error
+    return image
 
 
-def _one_layer(labels: np.ndarray, ignore: Sequence[int]) -> Annotation:
-    found = [int(label) for label in np.unique(labels) if label > 0 and label not in ignore]
-    return Annotation(labels[:, :, None], {label: (0, label) for label in found}, tuple((0, i) for i in ignore))
+def _grey(image: LabelImage) -> np.ndarray:
+    """The values, and the brightest channel of colours."""
+    values = image.values
+    if values.max(initial=0) < COLOUR:
+        return values
+    channels = [(values >> shift) & 0xFF for shift in (16, 8, 0)]
+    return np.where(values < COLOUR, values, np.maximum.reduce(channels))
+
+
+def _one_layer(labels: np.ndarray, ignore: Labels) -> Annotation:
+    objects = {label: (0, label) for label in object_values(labels, ignore)}
+    return Annotation(labels[:, :, None], objects, tuple((0, i) for i in ignored_values(labels, ignore)))
 
 
 def _stack(layers: list[np.ndarray], paths: Sequence[Path]) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 
 TARGETS = (0.80, 0.85, 0.90, 0.95)
 CAPS = (20, 100)
+HURT = 0.05  # an interaction hurts if it lowers the IoU by more
 DILATION_RATIO = 0.02  # of the image's diagonal, Boundary IoU's standard
 DRAWS = 2000  # of a bootstrap
 
@@ -81,6 +82,11 @@ def is_failure(ious: Sequence[float], target: float, cap: int) -> bool:
     return all(iou < target for iou in ious[:cap])
 
 
+def losses(ious: Sequence[float], initial_iou: float = 0.0) -> np.ndarray:
+    """What each interaction took from the IoU: 0 where it did not fall."""
+    return np.maximum(0.0, -np.diff([initial_iou, *ious]))
+
+
 def area_under_curve(ious: Sequence[float]) -> float:
     """Area under the IoU over clicks 1, 2, ... by trapezia, divided by its width: in [0, 1]; of one click, its IoU."""
     if len(ious) == 1:
@@ -89,7 +95,7 @@ def area_under_curve(ious: Sequence[float]) -> float:
 
 
 def caps(clicks: int) -> tuple[int, ...]:
-    """The caps of NoC that a dialogue of so many clicks can tell: 20 and 100, or all its clicks where it is shorter."""
+    """The caps of NoC that so many clicks can tell: 20 and 100, or all of them where they are fewer."""
     return tuple(cap for cap in CAPS if cap <= clicks) or (clicks,)
 
 

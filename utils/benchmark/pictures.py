@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
-from utils.benchmark.robots import LoggedClick
+from utils.benchmark.users import LoggedClick
 
 LONG_SIDE = 360  # pixels
 TRUTH, PREDICTION = (255, 255, 255), (255, 149, 0)  # RGB: white, and orange
@@ -40,17 +40,12 @@ def draw_task(
     return picture
 
 
-def encode_jpeg(picture: np.ndarray) -> bytes:
-    """The bytes of a JPEG file of an RGB picture."""
-    return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()
-
-
 def _resize(region: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(region.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5
 
 
 def _draw_click(picture: np.ndarray, at: tuple[int, int], is_positive: bool) -> None:
-    """A disk with its sign, whole even at the edge: (0, 0) is where the robot clicks when no error is left."""
+    """A disk with its sign, whole even at the edge: (0, 0) is where the exact user clicks when no error is left."""
     x, y = at = tuple(int(np.clip(c, 10, max(10, side - 11))) for c, side in zip(at, picture.shape[1::-1], strict=True))
     cv2.circle(picture, at, 9, (255, 255, 255), -1, cv2.LINE_AA)
     cv2.circle(picture, at, 8, POSITIVE if is_positive else NEGATIVE, -1, cv2.LINE_AA)

@@ -8,20 +8,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from utils.benchmark.annotations import DataError
-from utils.benchmark.charts import Curve, area_axis, curves_chart, percent_axis, scatter_chart
-from utils.benchmark.dialogue import SHOWN_CLICK
 from utils.benchmark.metrics import TARGETS, caps
-from utils.benchmark.pictures import draw_task, encode_jpeg
-from utils.benchmark.runner import NOTHING, Protocol, Record
+from utils.benchmark.pictures import draw_task
+from utils.benchmark.protocol import NOTHING, Protocol
+from utils.benchmark.records import Record
 from utils.benchmark.summary import Estimate, Pair, Result, Summary, percent
 from utils.benchmark.tasks import Task, read_task
+from utils.files import UserError, read_text
+from utils.images import encode_jpeg, read_labels
+from utils.plots import Curve, area_axis, count_axis, curves_chart, percent_axis, scatter_chart
 
 STYLE = Path(__file__).with_name("report.css")
 SHOWN_TASKS = 24
+SCATTER_CLICK = 3  # the assignment's measure is the IoU after it
+PICTURE_QUALITY = 82
 TABLE_CLICKS = (0, 1, 2, 3, 5, 10, 20, 50, 100)
 CHART_TARGETS = (0.85, 0.90)
 NARROW_COLUMNS = 3  # so many stand side by side on a phone
@@ -58,7 +60,7 @@ def write_report(run: Run, out: Path) -> str:
         parts.append(_data_section(run, data))
     parts += [_pairs_section(run), _robustness_section(run), _pictures_section(run, out)]
     parts += [_failures_section(failures), _measures_section(), _about_section(run)]
-    style = STYLE.read_text(encoding="utf-8")
+    style = read_text(STYLE)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -78,29 +80,29 @@ def _title(run: Run) -> str:
 
 def _head(run: Run, failures: Sequence[Record]) -> str:
     protocol = run.protocol
-    start = "from nothing" if protocol.start == NOTHING else f"from a mask ({html.escape(protocol.start)})"
-    dialogues = sum(not record.error for record in run.records)
+    start = "from nothing" if protocol.initial == NOTHING else f"from a mask ({html.escape(protocol.initial)})"
+    objects = sum(not record.error for record in run.records)
     warning = ""
     if failures:
         count = len({(record.data, record.task) for record in failures})
         warning = f' <a class="warning" href="#failed">{count} task{"" if count == 1 else "s"} failed.</a>'
     return (
         f"<header><h1>{html.escape(_title(run))}</h1>\n"
-        f"<p>{dialogues} dialogues of {protocol.clicks} {_clicks(protocol.clicks)}, starting {start}. "
+        f"<p>{objects} times an object, each time with {protocol.clicks} {_clicks(protocol.clicks)}, starting {start}. "
         f"Small figures are 95 % intervals.{warning}</p></header>"
     )
 
 
 def _data_section(run: Run, data: str) -> str:
     results = [result for result in run.summary.results if result.data == data]
-    robot = results[0].robot
-    shown = {result.model: result for result in results if result.robot == robot}
+    user = results[0].user
+    shown = {result.model: result for result in results if result.user == user}
     first = next(iter(shown.values()))
     sharing = "" if first.clusters == first.tasks else f", intervals over {first.clusters} sequences or images"
     one = " No intervals: all tasks share one sequence or image." if first.clusters == 1 else ""
     columns = {name: result.figures for name, result in shown.items()}
     tasks = html.escape(_count_tasks({name: result.tasks for name, result in shown.items()}))
-    heading = f"<h2>{html.escape(data)}</h2>\n<p>{tasks}{sharing}, robot user {robot}.{one}</p>"
+    heading = f"<h2>{html.escape(data)}</h2>\n<p>{tasks}{sharing}, simulated user {user}.{one}</p>"
     tables = _result_tables(run.protocol, columns, shown)
     return f"<section>{heading}\n{tables}\n{_charts(run, data, shown)}\n{_all_clicks(run.protocol, columns)}</section>"
 
@@ -124,7 +126,7 @@ def _result_tables(protocol: Protocol, columns: Mapping[str, Figures], results: 
     for cap in caps(protocol.clicks):
         rows = [Row(f"NoI@{percent(t)}", f"NoI{cap}@{percent(t)}", _two_decimals) for t in TARGETS]
         tables.append(_table(f"Clicks needed on Boundary IoU, {cap} at most", columns, rows))
-    tables.append(_time_table(results))
+    tables += [_harm_table(results), _time_table(results)]
     return f'<div class="tables">{"".join(tables)}</div>'
 
 
@@ -140,6 +142,15 @@ def _failure_table(cap: int, results: Mapping[str, Result]) -> str:
         cells = [f"{r.failures[name]}<small>{_rate(r.figures[name])}</small>" for r in results.values()]
         rows.append((f"NoF@{percent(target)}", cells))
     return _html_table(f"Failures after {cap} {_clicks(cap)}", list(results), rows)
+
+
+def _harm_table(results: Mapping[str, Result]) -> str:
+    values = results.values()
+    rows = [
+        ("hurtful clicks", [_rate(r.figures["Hurt"]) for r in values]),
+        ("largest drop of IoU", [f"{100 * r.largest_drop:.1f}" for r in values]),
+    ]
+    return _html_table("Clicks that do harm", list(results), rows)
 
 
 def _rate(estimate: Estimate) -> str:
@@ -163,15 +174,15 @@ def _time_table(results: Mapping[str, Result]) -> str:
 def _charts(run: Run, data: str, results: Mapping[str, Result]) -> str:
     clicks = range(1, run.protocol.clicks + 1)
     curves = [_curve(name, [r.figures[f"IoU@{k}"] for k in clicks]) for name, r in results.items()]
-    lowest = min(value for curve in curves for value in curve.values)
-    figures = [_figure("IoU over clicks", curves_chart("IoU", curves, percent_axis("mean IoU, %", lowest)))]
+    lowest = min(value for curve in curves for _, value in curve.points)
+    x = count_axis("clicks", run.protocol.clicks)
+    figures = [_figure("IoU over clicks", curves_chart("IoU", curves, percent_axis("mean IoU, %", lowest), x))]
     for target in CHART_TARGETS:
         curves = [_curve(n, [r.figures[f"Miss{percent(target)}@{k}"] for k in clicks]) for n, r in results.items()]
-        axis = percent_axis("tasks, %")
-        chart = curves_chart("Failures", curves, axis)
+        chart = curves_chart("Failures", curves, percent_axis("tasks, %"), x)
         figures.append(_figure(f"Tasks still below {percent(target)} % IoU", chart))
-    shown = min(SHOWN_CLICK, run.protocol.clicks)
-    groups = {name: _sizes_and_ious(run, data, name, r.robot, shown) for name, r in results.items()}
+    shown = min(SCATTER_CLICK, run.protocol.clicks)
+    groups = {name: _sizes_and_ious(run, data, name, r.user, shown) for name, r in results.items()}
     areas = [area for points in groups.values() for area, _ in points]
     if areas:
         chart = scatter_chart(f"IoU@{shown}", groups, area_axis(areas), percent_axis(f"IoU@{shown}, %"))
@@ -179,8 +190,8 @@ def _charts(run: Run, data: str, results: Mapping[str, Result]) -> str:
     return f'<div class="charts">{"".join(figures)}</div>'
 
 
-def _sizes_and_ious(run: Run, data: str, model: str, robot: str, click: int) -> list[tuple[float, float]]:
-    records = [r for r in run.records if (r.data, r.model, r.robot, r.error) == (data, model, robot, "") and r.area]
+def _sizes_and_ious(run: Run, data: str, model: str, user: str, click: int) -> list[tuple[float, float]]:
+    records = [r for r in run.records if (r.data, r.model, r.user, r.error) == (data, model, user, "") and r.area]
     return [(r.area / (r.height * r.width), r.ious[click - 1]) for r in records]
 
 
@@ -201,30 +212,30 @@ def _pairs_section(run: Run) -> str:
 def _robustness_section(run: Run) -> str:
     if not run.summary.robustness:
         return ""
-    noises = [(name, noise) for name, noise in run.protocol.robots if noise is not None]
+    noises = [(name, noise) for name, noise in run.protocol.users if noise is not None]
     kinds = "; ".join(
         f"{name}: spread {noise.spread:g}, outside {100 * noise.outside:g} %, wrong sign {100 * noise.wrong_sign:g} %"
         for name, noise in noises
     )
-    explanation = f"Noisy robot users minus the exact one ({kinds}). Bold where the interval leaves zero out."
+    explanation = f"Noisy users minus the exact one ({kinds}). Bold where the interval leaves zero out."
     noisy = dict.fromkeys((pair.data, pair.minuend.rsplit(", ", 1)[0]) for pair in run.summary.robustness)
-    absolute = "".join(_robots_table(run, data, model) for data, model in noisy)
+    absolute = "".join(_users_table(run, data, model) for data, model in noisy)
     return _differences("Robustness", explanation, run.summary.robustness, run.protocol, absolute)
 
 
-def _robots_table(run: Run, data: str, model: str) -> str:
-    """A model's own figures with every robot, to stand above the differences."""
-    columns = {r.robot: r.figures for r in run.summary.results if (r.data, r.model) == (data, model)}
+def _users_table(run: Run, data: str, model: str) -> str:
+    """A model's own figures with every user, to stand above the differences."""
+    columns = {r.user: r.figures for r in run.summary.results if (r.data, r.model) == (data, model)}
     rows = _iou_rows(run.protocol)
     for cap in caps(run.protocol.clicks):
         rows += [Row(f"NoC{cap}@{percent(t)}", f"NoC{cap}@{percent(t)}", _two_decimals) for t in TARGETS]
-    return _table(f"{data}: {model} with every robot", columns, rows)
+    return _table(f"{data}: {model} with every user", columns, rows)
 
 
 def _differences(
     heading: str, explanation: str, pairs: Sequence[Pair], protocol: Protocol, tables_above: str = ""
 ) -> str:
-    """Tables for each data set and pair of models, or each model where robots are compared; a column a robot."""
+    """Tables for each data set and pair of models, or each model where users are compared; a column a user."""
     groups: dict[tuple[str, str], list[Pair]] = {}
     for pair in pairs:
         groups.setdefault((pair.data, _name_pair(pair)[0]), []).append(pair)
@@ -251,23 +262,23 @@ def _difference_rows(protocol: Protocol) -> dict[str, list[Row]]:
 
 
 def _name_pair(pair: Pair) -> tuple[str, str]:
-    """What is subtracted from what: the models and the robot that both have, or the model and the robots."""
-    (model, robot), (other, other_robot) = (name.rsplit(", ", 1) for name in (pair.minuend, pair.subtrahend))
-    if robot == other_robot:
-        return f"{model} − {other}", robot
-    return model, f"{robot} − {other_robot}"
+    """What is subtracted from what: the models and the user that both have, or the model and the users."""
+    (model, user), (other, other_user) = (name.rsplit(", ", 1) for name in (pair.minuend, pair.subtrahend))
+    if user == other_user:
+        return f"{model} − {other}", user
+    return model, f"{user} − {other_user}"
 
 
 def _pictures_section(run: Run, out: Path) -> str:
-    shown = min(SHOWN_CLICK, run.protocol.clicks)
+    shown = run.protocol.clicks
     parts = []
     for model in dict.fromkeys(result.model for result in run.summary.results):
         records = [record for record in run.records if record.model == model and not record.error]
-        records = [record for record in records if record.robot == records[0].robot and record.mask_file(out).is_file()]
+        records = [record for record in records if record.user == records[0].user and record.mask_file(out).is_file()]
         if not records:  # known from a log only
             continue
-        for heading, chosen in _choose_pictures(records, shown, run.protocol.seed).items():
-            pictures = "".join(_picture(run, record, out, shown) for record in chosen)
+        for heading, chosen in _choose_pictures(records, run.protocol.seed).items():
+            pictures = "".join(_picture(run, record, out) for record in chosen)
             title = f"{html.escape(model)}: {heading}"
             parts.append(f'<h3>{title}</h3>\n<div class="pictures">{pictures}</div>')
     if not parts:
@@ -279,9 +290,9 @@ def _pictures_section(run: Run, out: Path) -> str:
     return f"<section><h2>Pictures</h2>\n{legend}\n{''.join(parts)}</section>"
 
 
-def _choose_pictures(records: Sequence[Record], shown: int, seed: int) -> dict[str, list[Record]]:
+def _choose_pictures(records: Sequence[Record], seed: int) -> dict[str, list[Record]]:
     """The worst and random ones by heading, 24 of each; all where there are no more, because both would show them."""
-    worst = sorted(records, key=lambda record: (record.ious[shown - 1], record.data, record.task))
+    worst = sorted(records, key=lambda record: (record.ious[-1], record.data, record.task))
     if len(records) <= SHOWN_TASKS:
         return {f"all {len(records)} tasks, the worst first": worst}
     order = np.random.default_rng(seed).permutation(len(records))[:SHOWN_TASKS]
@@ -289,14 +300,16 @@ def _choose_pictures(records: Sequence[Record], shown: int, seed: int) -> dict[s
     return {f"the {SHOWN_TASKS} worst tasks": worst[:SHOWN_TASKS], f"{SHOWN_TASKS} random tasks": chosen}
 
 
-def _picture(run: Run, record: Record, out: Path, shown: int) -> str:
-    label = html.escape(f"{record.task} · IoU@{shown} {_as_percent(record.ious[shown - 1])}")
+def _picture(run: Run, record: Record, out: Path) -> str:
+    steps = sorted({min(SCATTER_CLICK, len(record.ious)), len(record.ious)})
+    ious = ", ".join(f"IoU@{k} {_as_percent(record.ious[k - 1])}" for k in steps)
+    label = html.escape(f"{record.task} · {ious}")
     try:
         image, truth = read_task(run.tasks[record.data, record.task])
-    except DataError as error:  # it was there when it was clicked on
+    except UserError as error:  # it was there when it was clicked on
         return f"<figure><p>{html.escape(str(error))}</p><figcaption>{label}</figcaption></figure>"
-    mask = cv2.imread(str(record.mask_file(out)), cv2.IMREAD_GRAYSCALE) > 0
-    jpeg = encode_jpeg(draw_task(image, truth, mask, record.clicks[:shown]))
+    mask = read_labels(record.mask_file(out)).values > 0
+    jpeg = encode_jpeg(draw_task(image, truth, mask, record.clicks), PICTURE_QUALITY)
     source = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
     return f'<figure><img src="{source}" alt="{label}"><figcaption>{label}</figcaption></figure>'
 
@@ -304,28 +317,30 @@ def _picture(run: Run, record: Record, out: Path, shown: int) -> str:
 def _failures_section(failures: Sequence[Record]) -> str:
     if not failures:
         return ""
-    rows = [(f"{r.data} {r.task}", [html.escape(f"{r.model}, {r.robot}: {r.error}")]) for r in failures]
+    rows = [(f"{r.data} {r.task}", [html.escape(f"{r.model}, {r.user}: {r.error}")]) for r in failures]
     table = _html_table("Left out of all figures above", ["what went wrong"], rows, kind="texts")
     return f'<section id="failed"><h2>Failed tasks</h2>\n{table}</section>'
 
 
 MEASURES = {
-    "IoU@k": "Mean intersection over union after k clicks; @0 is the starting mask. Two empty masks have an IoU of 1.",
+    "IoU@k": "Mean intersection over union after k clicks; @0 is the initial mask. Two empty masks have an IoU of 1.",
     "NoC@t": "Mean number of clicks until the IoU is at least t % (Xu et al. 2016), a cap for tasks that never get "
     "there: 20 as in RITM (Sofiiuk et al. 2021), and 100 as in f-BRS (2020). SAIC-IS calls it NoI.",
     "NoF@t": "Number of failures: tasks that do not reach t % within the cap. (RITM's code prints the tasks that take "
     "the cap's number of clicks, those that get there with the last one among them.)",
     "BIoU": "Boundary IoU (Cheng et al. 2021): IoU of the masks' inner bands, 2 % of the image's diagonal wide.",
     "NoI": "NoC's count, on Boundary IoU.",
+    "Hurtful clicks": "The part of all clicks after which the IoU is lower by more than 5 points than before; the "
+    "largest drop is the most that one click took away.",
     "Area under curve": "Area under the IoU over clicks by trapezia, divided by its width.",
     "Intervals": "95 %, percentile bootstrap with 2,000 draws of whole sequences or images; differences are taken task "
     "by task first.",
-    "Exact robot": "Clicks at the first maximum of the exact distance transform of the larger error (false negatives "
+    "Exact user": "Clicks at the first maximum of the exact distance transform of the larger error (false negatives "
     "against false positives), as RITM and the course's grader do.",
     "Ignored pixels": "Belong to neither mask, in clicks and in scores.",
-    "Damaged start": "The truth after a seeded erosion, dilation or loss of a part, with an IoU of 75 to 85 %, as "
-    "FocalClick's DAVIS-585 (Chen et al. 2022) has it; the first click corrects it, and NoC counts it even if the mask "
-    "had the IoU before.",
+    "Perturbed initial masks": "The truth after a seeded erosion, dilation or loss of a part, with an IoU of 75 to "
+    "85 %, as FocalClick's DAVIS-585 (Chen et al. 2022) has it; the first click corrects it, and NoC counts it even if "
+    "the mask had the IoU before.",
 }
 
 
@@ -384,11 +399,12 @@ def _figure(caption: str, content: str) -> str:
 
 
 def _curve(name: str, estimates: Sequence[Estimate]) -> Curve:
-    return Curve(name, [e.mean for e in estimates], [e.low for e in estimates], [e.high for e in estimates])
+    means = [(float(k), estimate.mean) for k, estimate in enumerate(estimates, 1)]
+    return Curve(name, means, [e.low for e in estimates], [e.high for e in estimates])
 
 
 def _table_clicks(protocol: Protocol) -> list[int]:
-    first = 1 if protocol.start == NOTHING else 0
+    first = 1 if protocol.initial == NOTHING else 0
     return [k for k in TABLE_CLICKS if first <= k <= protocol.clicks]
 
 

@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from utils.benchmark.dialogue import converse
-from utils.benchmark.models import LoadedModel, digests, parse_model
-from utils.benchmark.robots import ExactRobot
-from utils.benchmark.runner import Job, Protocol, Record, plan_jobs
+from utils.benchmark.evaluation import evaluate_object
+from utils.benchmark.protocol import Job, Protocol, model_content, parse_model, plan_jobs
+from utils.benchmark.records import Record
+from utils.benchmark.runner import run_jobs
 from utils.benchmark.tasks import list_tasks
-from utils.benchmark.workers import play_all
+from utils.benchmark.users import ExactUser
+from utils.models import Model
 
 
 def measure(
     data: str, model: str = "checkpoint.pth", tasks: int = 16, clicks: int = 5, jobs: int = 2
 ) -> dict[str, Any]:
-    """Plays tasks in one process and in several, each of one thread.
+    """Evaluates tasks in one process and in several, each of one thread.
 
     Args:
         data: a data set as `python -m utils.benchmark` takes it; its images should be of the size of interest.
@@ -41,7 +42,7 @@ def measure(
     """
     found = list_tasks(data, limit=tasks).tasks
     spec = parse_model(model)
-    plan = plan_jobs(found, spec, digests(spec), Protocol(clicks))
+    plan = plan_jobs(found, spec, model_content(spec), Protocol(clicks))
     rates = {}
     for processes in (1, jobs):
         records, seconds = _play(plan, processes)
@@ -67,10 +68,10 @@ def harness_milliseconds(height: int = 480, width: int = 854, clicks: int = 20) 
     rows, columns = np.ogrid[:height, :width]
     distance = np.hypot((rows - height / 2) / (height / 3), (columns - width / 2) / (width / 4))
     truth = (distance < 1).astype(np.int8)
-    model = LoadedModel(_Growing(distance), 0.5)
+    model = Model(_Growing(distance))
     image = np.zeros((height, width, 3), np.uint8)
-    dialogues = [converse(model, image, truth, ExactRobot(truth), clicks) for _ in range(3)]
-    return 1000 * min(dialogue.harness_seconds for dialogue in dialogues) / clicks
+    results = [evaluate_object(model, image, truth, ExactUser(truth), clicks) for _ in range(3)]
+    return 1000 * min(result.harness_seconds for result in results) / clicks
 
 
 class _Growing:
@@ -90,7 +91,7 @@ def _play(plan: Sequence[Job], processes: int) -> tuple[list[Record], float]:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "masks").mkdir()
         begun = perf_counter()
-        records = list(play_all(plan, Path(folder), processes))
+        records = list(run_jobs(plan, Path(folder), processes))
         seconds = perf_counter() - begun
     failed = [record for record in records if record.error]
     if failed:

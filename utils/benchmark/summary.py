@@ -1,4 +1,4 @@
-"""From records to figures: means with intervals for each data set, model and robot, and paired differences."""
+"""From records to figures: means with intervals for each data set, model and user, and paired differences."""
 from __future__ import annotations
 
 import csv
@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 
 from utils.benchmark.metrics import (
+    HURT,
     TARGETS,
     area_under_curve,
     caps,
     is_failure,
+    losses,
     mean_interval,
     number_of_clicks,
 )
-from utils.benchmark.runner import EXACT, Record
+from utils.benchmark.protocol import EXACT
+from utils.benchmark.records import Record
 
 
 @dataclass(frozen=True)
@@ -32,19 +35,20 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Result:
-    """A data set, a model and a robot: every figure by its name (see `figures`), and what the time went into.
+    """A data set, a model and a user: every figure by its name (see `figures`), and what the time went into.
 
     Times are in seconds (mean and 95th percentile of a click, mean of an image's preparation), `harness_part` is the
-    part of the dialogues that was not the model's, memory is in bytes.
+    part of the time that was not the model's, memory is in bytes.
     """
 
     data: str
     model: str
-    robot: str
+    user: str
     tasks: int
     clusters: int
     figures: dict[str, Estimate]
     failures: dict[str, int]
+    largest_drop: float
     click_seconds: float
     click_seconds_95: float
     prepare_seconds: float
@@ -72,12 +76,15 @@ def percent(target: float) -> int:
 def figures(record: Record) -> dict[str, float]:
     """All figures of a task.
 
-    IoU@k and BIoU@k (Boundary IoU), 0 being the starting mask; NoC<cap>@<percent> and its indicator
+    IoU@k and BIoU@k (Boundary IoU), 0 being the initial mask; NoC<cap>@<percent> and its indicator
     NoF<cap>@<percent>; NoI<cap>@<percent>, the same count on Boundary IoU; AuC; Miss<percent>@k, 1 while the target has
-    not been reached in k clicks.
+    not been reached in k clicks; Hurt, the part of the interactions that lowered the IoU by more than .05; Drop, the
+    largest loss by one.
     """
     ious, boundary_ious = record.ious, record.boundary_ious
-    result = {"IoU@0": record.start_iou, "AuC": area_under_curve(ious)}
+    lost = losses(ious, record.initial_iou)
+    result = {"IoU@0": record.initial_iou, "AuC": area_under_curve(ious)}
+    result |= {"Hurt": float(np.mean(lost > HURT)), "Drop": float(lost.max())}
     result |= {f"IoU@{k}": iou for k, iou in enumerate(ious, 1)}
     result |= {f"BIoU@{k}": iou for k, iou in enumerate(boundary_ious, 1)}
     for cap in caps(len(ious)):
@@ -92,16 +99,18 @@ def figures(record: Record) -> dict[str, float]:
 
 
 def summarise(records: Sequence[Record]) -> Result:
-    """The figures of one data set, model and robot; `records` are its tasks that did not fail, one at least."""
+    """The figures of one data set, model and user; `records` are its tasks that did not fail, one at least."""
     first = records[0]
     seconds = np.concatenate([record.click_seconds for record in records])
     prepare = np.array([record.prepare_seconds for record in records])
     harness = sum(record.harness_seconds for record in records)
-    estimates = _estimate([figures(record) for record in records], records)
+    rows = [figures(record) for record in records]
+    estimates = _estimate(rows, records)
     counts = {name: round(e.mean * len(records)) for name, e in estimates.items() if name.startswith("NoF")}
     return Result(
-        first.data, first.model, first.robot, len(records), len({record.cluster for record in records}), estimates,
-        counts, float(seconds.mean()), float(np.quantile(seconds, 0.95)), float(prepare.mean()),
+        first.data, first.model, first.user, len(records), len({record.cluster for record in records}), estimates,
+        counts, max(row["Drop"] for row in rows), float(seconds.mean()), float(np.quantile(seconds, 0.95)),
+        float(prepare.mean()),
         harness / (harness + seconds.sum() + prepare.sum()), max(record.peak_bytes for record in records),
     )
 
@@ -118,7 +127,7 @@ def compare(minuend: Sequence[Record], subtrahend: Sequence[Record]) -> Pair | N
         differences.append({name: a[name] - b[name] for name in a if name in b})
     records = [one for one, _ in both]
     return Pair(
-        records[0].data, f"{records[0].model}, {records[0].robot}", f"{both[0][1].model}, {both[0][1].robot}",
+        records[0].data, f"{records[0].model}, {records[0].user}", f"{both[0][1].model}, {both[0][1].user}",
         len(both), len({record.cluster for record in records}), _estimate(differences, records),
     )
 
@@ -132,7 +141,7 @@ def _estimate(rows: Sequence[dict[str, float]], records: Sequence[Record]) -> di
 
 @dataclass(frozen=True)
 class Summary:
-    """All results of a run, the paired differences between models, and what robots' noise costs."""
+    """All results of a run, the paired differences between models, and what users' noise costs."""
 
     results: list[Result]
     pairs: list[Pair]
@@ -146,15 +155,15 @@ class Summary:
 def summarise_run(records: Sequence[Record], models: Sequence[str]) -> Summary:
     """All figures of a run; failed records are left out, models come in the given order and unknown ones after them.
 
-    Every model is compared with the first one of its data set and robot, every robot with the exact one.
+    Every model is compared with the first one of its data set and user, every user with the exact one.
     """
     groups: dict[tuple[str, str, str], list[Record]] = {}
     for record in records:
         if not record.error:
-            groups.setdefault((record.data, record.model, record.robot), []).append(record)
+            groups.setdefault((record.data, record.model, record.user), []).append(record)
     place = {name: i for i, name in enumerate(models)}
     keys = sorted(groups, key=lambda key: place.get(key[1], len(place)))
-    first = {(data, robot): (data, model, robot) for data, model, robot in reversed(keys)}
+    first = {(data, user): (data, model, user) for data, model, user in reversed(keys)}
     bases = [(key, first[key[0], key[2]]) for key in keys if first[key[0], key[2]] != key]
     exact = [(key, (*key[:2], EXACT)) for key in keys if key[2] != EXACT and (*key[:2], EXACT) in groups]
     pairs, robustness = ([compare(groups[a], groups[b]) for a, b in chosen] for chosen in (bases, exact))
@@ -163,12 +172,13 @@ def summarise_run(records: Sequence[Record], models: Sequence[str]) -> Summary:
 
 
 def tasks_csv(records: Sequence[Record], clicks: int) -> str:
-    """A row a dialogue: its task, how it ended, the figures after every click in six decimals, NoC and NoI, times."""
-    names = [f"IoU@{k}" for k in range(clicks + 1)] + [f"BIoU@{k}" for k in range(1, clicks + 1)] + ["AuC"]
+    """A row an object: its task, how it ended, the figures after every click in six decimals, NoC and NoI, times."""
+    names = [f"IoU@{k}" for k in range(clicks + 1)] + [f"BIoU@{k}" for k in range(1, clicks + 1)]
+    names += ["AuC", "Hurt", "Drop"]
     names += [f"{count}{cap}@{percent(t)}" for count in ("NoC", "NoI") for cap in caps(clicks) for t in TARGETS]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    about = ["data", "task", "cluster", "model", "robot", "error", "height", "width", "area"]
+    about = ["data", "task", "cluster", "model", "user", "error", "height", "width", "area"]
     writer.writerow([*about, *names, "prepare_seconds", "seconds_per_click", "image"])
     for record in records:
         row = [getattr(record, name) for name in about]
@@ -176,7 +186,7 @@ def tasks_csv(records: Sequence[Record], clicks: int) -> str:
             writer.writerow([*row, *[""] * (len(names) + 2), record.image])
             continue
         found = figures(record)
-        cells = [f"{found[name]:.6f}" if "IoU" in name or name == "AuC" else f"{found[name]:.0f}" for name in names]
+        cells = [f"{found[name]:.6f}" if not name.startswith("No") else f"{found[name]:.0f}" for name in names]
         pace = f"{record.prepare_seconds:.4f}", f"{np.mean(record.click_seconds):.4f}"
         writer.writerow([*row, *cells, *pace, record.image])
     return text.getvalue()

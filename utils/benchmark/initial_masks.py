@@ -1,4 +1,4 @@
-"""Starting masks: the damaged ground truth, as in FocalClick's DAVIS-585 (Chen et al. 2022), or a folder of masks."""
+"""Initial masks: the perturbed ground truth, as in FocalClick's DAVIS-585 (Chen et al. 2022), or a folder of masks."""
 from __future__ import annotations
 
 import zlib
@@ -10,24 +10,24 @@ import numpy as np
 from utils.benchmark.annotations import DataError, read_masks
 from utils.benchmark.tasks import Task
 
-DAMAGED_IOU = (0.75, 0.85)  # what DAVIS-585's starting masks have
-DAMAGES = ("erosion", "dilation", "part removal")
+PERTURBED_IOU = (0.75, 0.85)  # what DAVIS-585's initial masks have
+PERTURBATIONS = ("erosion", "dilation", "part removal")
 SUFFIXES = (".png", ".bmp", ".jpg")
 
 
-def damage(truth: np.ndarray, seed: int, task: str) -> np.ndarray:
+def perturb(truth: np.ndarray, seed: int, task: str) -> np.ndarray:
     """The object of a ground truth (H, W) of 1, 0 and -1 after an erosion, a dilation or the loss of a part.
 
-    One of the three is drawn, and the IoU of the damaged mask, between 0.75 and 0.85, which it then has up to a pixel;
-    an object that leaves no room to grow is eroded instead. Ignored pixels that a dilation runs over belong to the mask
-    but not to its IoU. The draws depend on seed and task alone.
+    One of the three is drawn, and the IoU of the perturbed mask, between 0.75 and 0.85, which it then has up to a
+    pixel; an object that leaves no space to grow is eroded instead. Ignored pixels that a dilation runs over belong to
+    the mask but not to its IoU. The draws depend on seed and task alone.
 
     Returns:
         bool (H, W).
     """
     random = np.random.default_rng((seed, zlib.crc32(f"start {task}".encode())))
     is_object = truth == 1
-    target, kind = random.uniform(*DAMAGED_IOU), DAMAGES[random.integers(len(DAMAGES))]
+    target, kind = random.uniform(*PERTURBED_IOU), PERTURBATIONS[random.integers(len(PERTURBATIONS))]
     rows, columns = np.nonzero(is_object)
     if len(rows) == 0:
         return is_object
@@ -46,21 +46,21 @@ def damage(truth: np.ndarray, seed: int, task: str) -> np.ndarray:
     return is_object & ~_nearest(rank, is_object, len(rows) - round(len(rows) * target))
 
 
-def read_start(folder: Path, task: Task, shape: tuple[int, int]) -> np.ndarray:
-    """A task's starting mask in a folder, bool (H, W): a file named as the task, with `#` or `_` before the object.
+def read_initial_mask(folder: Path, task: Task, shape: tuple[int, int]) -> np.ndarray:
+    """A task's initial mask in a folder, bool (H, W): a file named as the task, with `#` or `_` before the object.
 
     Raises:
         DataError: there is none, it can't be read, or has another size.
     """
-    path = find_start(folder, task)
+    path = find_initial_mask(folder, task)
     mask = read_masks([path]).layers[:, :, 0] > 0
     if mask.shape != shape:
         raise DataError(f"{path} is {mask.shape[1]}x{mask.shape[0]} pixels, its image {shape[1]}x{shape[0]}")
     return mask
 
 
-def find_start(folder: Path, task: Task) -> Path:
-    """The file of a task's starting mask.
+def find_initial_mask(folder: Path, task: Task) -> Path:
+    """The file of a task's initial mask.
 
     Raises:
         DataError: there is none.
@@ -68,7 +68,7 @@ def find_start(folder: Path, task: Task) -> Path:
     names = (task.name, task.name.replace("#", "_"))
     path = next((p for name in names for s in SUFFIXES if (p := folder / f"{name}{s}").is_file()), None)
     if path is None:
-        raise DataError(f"{folder} has no starting mask of {task.name}: put {names[-1]}.png there")
+        raise DataError(f"{folder} has no initial mask of {task.name}: put {names[-1]}.png there")
     return path
 
 

@@ -1,6 +1,7 @@
-"""The layouts that data sets are handed out in, each built small: its tasks, truths, clusters and complaints."""
+"""The formats that data sets are handed out in, each built small: its tasks, truths, clusters and complaints."""
 import errno
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from utils.benchmark.annotations import DataError
-from utils.benchmark.layouts import find_photos
+from utils.benchmark.formats import find_photos
 from utils.benchmark.tasks import list_tasks, read_task
 from utils.datasets import CocoLvisDataset
 from utils.safe_pickle import load_pickle
@@ -58,7 +59,7 @@ def test_run(tmp_path):
         write_image(tmp_path / "imgs" / name)
     write(tmp_path / "masks" / "dog.png", box(5, 5) * np.uint8(3))
     write(tmp_path / "masks" / "cat.png", np.dstack([box(9, 9)] * 3) * np.uint8(255))
-    assert find_photos(str(tmp_path))[0] == "run"
+    assert find_photos(str(tmp_path)).format == "run"
     found = truths(tmp_path)
     assert list(found) == ["cat", "dog"]
     assert np.array_equal(found["dog"], box(5, 5)) and np.array_equal(found["cat"], box(9, 9))
@@ -68,10 +69,10 @@ def test_davis_frames_share_their_sequence(tmp_path):
     for name in ("bear_00001", "bear_00002", "bmx-trees_00001"):
         write_image(tmp_path / "img" / f"{name}.jpg")
         write(tmp_path / "gt" / f"{name}.png", box(5, 5) * np.uint8(255))
-    layout, photos = find_photos(str(tmp_path))
-    assert layout == "davis"
+    format, photos, _ = find_photos(str(tmp_path))
+    assert format == "davis"
     assert [photo.cluster for photo in photos] == ["bear", "bear", "bmx-trees"]
-    _, photos = find_photos(str(tmp_path), cluster="image")
+    _, photos, _ = find_photos(str(tmp_path), cluster="image")
     assert len({photo.cluster for photo in photos}) == 3
 
 
@@ -88,7 +89,7 @@ def davis_tree(folder: Path) -> Path:
 
 def test_the_davis_tree_merges_its_objects(tmp_path):
     folder = davis_tree(tmp_path)
-    assert find_photos(str(folder))[0] == "davis-tree"
+    assert find_photos(str(folder)).format == "davis-tree"
     found = truths(folder)
     assert list(found) == ["bear_00000", "bear_00001", "camel_00000"]
     assert np.array_equal(found["bear_00000"], box(5, 5) | box(20, 30))
@@ -110,7 +111,7 @@ def test_grabcuts_unsure_band_is_ignored(tmp_path):
     trimap = np.where(box(5, 5, 14), 128, 0)
     trimap[box(7, 7)] = 255
     write(tmp_path / "boundary_GT" / "flower.bmp", trimap.astype(np.uint8))
-    assert find_photos(str(tmp_path))[0] == "grabcut"
+    assert find_photos(str(tmp_path)).format == "grabcut"
     truth = truths(tmp_path)["flower"]
     assert np.array_equal(truth == 1, box(7, 7))
     assert np.array_equal(truth == -1, box(5, 5, 14) & ~box(7, 7))
@@ -121,8 +122,8 @@ def test_berkeley_has_several_objects_an_image(tmp_path):
         write_image(tmp_path / "images" / f"{name}.jpg")
     for name, mask in (("101#1", box(1, 1)), ("101#2", box(9, 9)), ("37", box(5, 5)), ("101_2b", box(2, 2))):
         write(tmp_path / "masks" / f"{name}.png", mask * np.uint8(255))
-    layout, photos = find_photos(str(tmp_path))
-    assert layout == "berkeley"
+    format, photos, _ = find_photos(str(tmp_path))
+    assert format == "berkeley"
     found = truths(tmp_path)
     assert list(found) == ["101#1", "101#2", "101_2b", "37"]
     assert np.array_equal(found["101#2"], box(9, 9))
@@ -150,7 +151,7 @@ def test_sbd(tmp_path, above):
     for name in ("2008_000001", "2008_000002"):
         savemat(folder / "inst" / f"{name}.mat", {"GTinst": instances})
     (folder / "val.txt").write_text("2008_000002\n")
-    assert find_photos(str(tmp_path))[0] == "sbd"
+    assert find_photos(str(tmp_path)).format == "sbd"
     found = truths(tmp_path)
     assert list(found) == ["2008_000002#1", "2008_000002#2"]
     assert np.array_equal(found["2008_000002#2"] == 1, box(20, 30))
@@ -171,7 +172,7 @@ def test_voc(tmp_path, kind):
         write(path, np.array([[colours[label] for label in row] for row in VOC_LABELS.tolist()], np.uint8))
     (root / "ImageSets" / "Segmentation").mkdir(parents=True)
     (root / "ImageSets" / "Segmentation" / "val.txt").write_text("2007_000033\n")
-    assert find_photos(str(tmp_path))[0] == "voc"
+    assert find_photos(str(tmp_path)).format == "voc"
     found = list(truths(tmp_path).values())
     assert len(found) == 2
     assert {tuple(np.argwhere(truth == 1)[0]) for truth in found} == {(5, 5), (20, 30)}
@@ -182,7 +183,7 @@ def test_voc(tmp_path, kind):
 
 def test_coco_lvis_gives_the_masks_of_the_training_data(coco_lvis):
     split = coco_lvis / "train"
-    assert find_photos(str(split))[0] == "cocolvis"
+    assert find_photos(str(split)).format == "cocolvis"
     found = truths(split)  # 400 pixels of the inner object are too few
     dataset = CocoLvisDataset(coco_lvis, "train")
     names = [f"{photo}#{i}" for photo in ("000000000009", "000000000025", "000000000030") for i in (0, 2)]
@@ -212,14 +213,14 @@ def test_labels(tmp_path):
     write(tmp_path / "labels" / "a.png", np.where(box(5, 5), 300, np.where(box(20, 30), 7, 0)).astype(np.uint16))
     write_image(tmp_path / "images" / "b.jpg")
     write(tmp_path / "labels" / "b.png", np.where(box(5, 5), 255, 4 * box(20, 30)).astype(np.uint8))
-    assert find_photos(str(tmp_path))[0] == "labels"
+    assert find_photos(str(tmp_path)).format == "labels"
     found = truths(tmp_path)
     assert list(found) == ["a#7", "a#300", "b#4"]
     assert np.array_equal(found["a#300"], box(5, 5)) and np.array_equal(found["b#4"] == -1, box(5, 5))
     assert list(truths(tmp_path, ignore=(7,))) == ["a#300", "b#4", "b#255"]
 
 
-def test_the_layout_can_be_named(tmp_path):
+def test_the_format_can_be_named(tmp_path):
     write_image(tmp_path / "images" / "a.jpg")
     write(tmp_path / "masks" / "a.png", (box(5, 5) + 2 * box(20, 30)).astype(np.uint8))
     assert list(truths(tmp_path)) == ["a"]
@@ -248,13 +249,13 @@ def test_digests_follow_the_pixels(tmp_path):
 
 
 def test_unknown_folders(tmp_path):
-    with pytest.raises(DataError, match="is laid out in no known way; name the layout"):
+    with pytest.raises(DataError, match="is of no known format; name the format"):
         list_tasks(str(tmp_path))
     with pytest.raises(DataError, match="nowhere is no folder"):
         list_tasks(str(tmp_path / "nowhere"))
     (tmp_path / "imgs").mkdir()
     (tmp_path / "masks").mkdir()
-    with pytest.raises(DataError, match="has no photos in the layout run"):
+    with pytest.raises(DataError, match="has no photos in the format run"):
         list_tasks(str(tmp_path))
 
 
@@ -267,7 +268,7 @@ def test_broken_photos_are_named_and_the_others_stay(tmp_path):
     assert [task.name for task in data.tasks] == ["good"]
     reasons = dict(data.broken)
     assert "has no mask: put maskless.png into" in reasons["maskless"]
-    assert "has several masks" in reasons["twice"]
+    assert "twice.bmp, twice.png fits twice.jpg" in reasons["twice"]
 
 
 def test_a_file_that_can_not_be_read_loses_itself_only(tmp_path, monkeypatch):
@@ -303,7 +304,7 @@ def test_broken_label_maps(tmp_path, content):
     (tmp_path / "labels" / "a.png").write_bytes(whole[: len(whole) // 2] if content is None else content)
     broken = list_tasks(str(tmp_path)).broken
     assert [name for name, _ in broken] == ["a"]
-    assert "a.png is damaged or no picture of labels" in broken[0][1]
+    assert re.search("a.png (is|has) ", broken[0][1])
 
 
 def test_a_mask_of_another_size(tmp_path):
@@ -320,9 +321,109 @@ def test_no_object_large_enough(tmp_path):
         list_tasks(str(tmp_path), min_area=101)
 
 
+# ------------------------------------------------------------------------------- what is stored counts
+
+
+LABELS = np.where(box(5, 5), 1, np.where(box(20, 30), 2, 0)).astype(np.uint8)
+LABELS[:2] = 255
+
+
+def save_grey(path: Path, labels: np.ndarray) -> None:
+    Image.fromarray(labels).save(path)
+
+
+def save_deep(path: Path, labels: np.ndarray) -> None:
+    Image.fromarray(labels.astype(np.uint16)).save(path)
+
+
+def save_palette(path: Path, labels: np.ndarray) -> None:
+    """Indices in a palette in which all labels but one are black."""
+    picture = Image.fromarray(labels, mode="P")
+    picture.putpalette([0] * 6 + [9, 99, 200] + [0] * (253 * 3))
+    picture.save(path)
+
+
+def save_colours(path: Path, labels: np.ndarray) -> None:
+    Image.fromarray(np.repeat(labels[..., None], 3, axis=2)).save(path)
+
+
+@pytest.mark.parametrize("save", [save_grey, save_deep, save_palette, save_colours])
+def test_a_map_stored_in_another_way_has_the_same_objects(tmp_path, save):
+    write_image(tmp_path / "images" / "a.jpg")
+    (tmp_path / "labels").mkdir()
+    save(tmp_path / "labels" / "a.png", LABELS)
+    found = truths(tmp_path)
+    assert list(found) == ["a#1", "a#2"]
+    assert np.array_equal(found["a#1"] == 1, LABELS == 1) and np.array_equal(found["a#1"] == -1, LABELS == 255)
+
+
+@pytest.mark.parametrize("save", [save_grey, save_deep, save_palette, save_colours])
+def test_a_mask_of_ones_has_its_object_however_it_is_stored(tmp_path, save):
+    write_image(tmp_path / "imgs" / "a.jpg")
+    (tmp_path / "masks").mkdir()
+    save(tmp_path / "masks" / "a.png", box(5, 5).astype(np.uint8))
+    assert np.array_equal(truths(tmp_path)["a"], box(5, 5))
+
+
+def test_tasks_without_an_object_are_named_and_left_out(tmp_path):
+    for name, mask in (("a", box(5, 5)), ("b", np.zeros(SHAPE, bool))):
+        write_image(tmp_path / "imgs" / f"{name}.jpg")
+        write(tmp_path / "masks" / f"{name}.png", mask * np.uint8(255))
+        write_image(tmp_path / "other" / "images" / f"{name}.jpg")
+        write(tmp_path / "other" / "labels" / f"{name}.png", mask * np.uint8(3))
+    for data, name in ((tmp_path, "a"), (tmp_path / "other", "a#3")):
+        found = list_tasks(str(data))
+        assert ([task.name for task in found.tasks], found.empty) == ([name], ("b",))
+        assert not found.broken
+
+
+def test_a_soft_mask_is_no_label_map(tmp_path):
+    write_image(tmp_path / "images" / "a.jpg")
+    soft = cv2.GaussianBlur(box(10, 20, 20) * np.uint8(255), (0, 0), 2)
+    write(tmp_path / "labels" / "a.png", soft)
+    ((_, reason),) = list_tasks(str(tmp_path)).broken
+    assert "soft edges and no label map; use folders imgs and masks" in reason
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("images", "masks"), [("imgs", "masks"), ("images", "labels")])
+def test_photo_and_mask_are_turned_alike(tmp_path, orientation, images, masks):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for part, suffix in ((images, "webp"), (masks, "png")):
+        (tmp_path / part).mkdir()
+        picture = Image.fromarray(np.where(box(5, 5), 200, 0).astype(np.uint8))
+        picture.save(tmp_path / part / f"a.{suffix}", exif=exif, **({"lossless": True} if suffix == "webp" else {}))
+    (task,) = list_tasks(str(tmp_path)).tasks
+    image, truth = read_task(task)
+    assert image.shape[:2] == ((WIDTH, HEIGHT) if orientation > 4 else SHAPE)
+    assert np.array_equal(image[..., 0] > 100, truth == 1)
+
+
+def test_other_files_in_the_folder_are_named_once(tmp_path):
+    write_image(tmp_path / "imgs" / "a.jpg")
+    write(tmp_path / "masks" / "a.png", box(5, 5) * np.uint8(255))
+    for name in (".DS_Store", "Thumbs.db", "notes.txt"):
+        (tmp_path / "imgs" / name).write_bytes(b"x")
+    data = list_tasks(str(tmp_path))
+    assert len(data.tasks) == 1 and not data.broken
+    (note,) = data.notes
+    assert "1 .txt files" in note
+
+
+def test_pictures_of_one_stem_have_names_and_masks_of_their_own(tmp_path):
+    for name in ("cat.jpg", "cat.png", "dog.a.jpg"):
+        write_image(tmp_path / "imgs" / name)
+    for i, name in enumerate(("cat.jpg.png", "cat.png.png", "dog.png")):
+        write(tmp_path / "masks" / name, box(5, 5 + i) * np.uint8(255))
+    found = truths(tmp_path)
+    assert {name: int(np.nonzero(truth)[1].min()) for name, truth in found.items()} == {
+        "cat.jpg": 5, "cat.png": 6, "dog": 7}
+
+
 def test_real_grabcut(shared_data):
     data = list_tasks(str(shared_data / "tests" / "01_test_grabcut_input"), limit=3)
-    assert len(data.tasks) == 3 and data.layout == "run"
+    assert len(data.tasks) == 3 and data.format == "run"
     assert all(read_task(task)[1].any() for task in data.tasks)
 
 
@@ -333,7 +434,7 @@ def test_real_davis_sequences(shared_data):
 
 def test_real_coco_lvis(shared_data):
     data = list_tasks(str(shared_data / "COCO_LVIS"), limit=5)
-    assert (data.layout, data.broken) == ("cocolvis", ())
+    assert (data.format, data.broken) == ("cocolvis", ())
     assert all(np.count_nonzero(read_task(task)[1] == 1) >= 1000 for task in data.tasks)
 
 

@@ -1,6 +1,8 @@
 """Models for the benchmark's tests: quick, exact, and some of them ill-behaved."""
 import os
+import threading
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -30,6 +32,18 @@ class Disks:
 
 class SmallDisks(Disks):
     radius = 0.08
+
+
+class FromFile(Disks):
+    """Has its radius from a file, as others have their weights."""
+
+    def __init__(self):
+        self.radius = float(Path("radius.txt").read_text(encoding="utf-8"))
+
+
+class NotPickled(Disks):
+    def __init__(self):
+        self.lock = threading.Lock()
 
 
 class SlowDisks(Disks):

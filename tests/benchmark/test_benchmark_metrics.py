@@ -14,6 +14,7 @@ from utils.benchmark.metrics import (
     boundary_width,
     caps,
     is_failure,
+    losses,
     mean_interval,
     number_of_clicks,
 )
@@ -43,11 +44,9 @@ def slow_boundary(mask, width):
 
 
 def slow_noc(ious, target, cap):
-    clicks = 0
-    for iou in ious:
-        if clicks == cap:
+    for clicks, iou in enumerate(ious, 1):
+        if clicks > cap:
             break
-        clicks += 1
         if iou >= target:
             return clicks, False
     return cap, True
@@ -154,6 +153,11 @@ def test_area_under_curve():
     assert area_under_curve([0.5, 1.0]) == 0.75
     assert area_under_curve([0.2, 0.6, 1.0]) == pytest.approx((0.4 + 0.8) / 2)
     assert area_under_curve([0.7]) == 0.7
+
+
+def test_losses_are_what_each_interaction_took():
+    assert losses([0.5, 0.4, 0.9, 0.84]) == pytest.approx([0, 0.1, 0, 0.06])
+    assert losses([0.5, 0.6], 0.8) == pytest.approx([0.3, 0])
 
 
 # ------------------------------------------------------------------------------- intervals

@@ -1,4 +1,4 @@
-"""Robot users: who clicks. The grader's exact one, a noisy one, and one that repeats a log."""
+"""Simulated users: who clicks. The grader's exact one, a noisy one, and one that repeats a log."""
 from __future__ import annotations
 
 import zlib
@@ -17,7 +17,7 @@ SLIP = 5  # pixels that a click outside the error region may be away from it, at
 
 @dataclass(frozen=True)
 class Noise:
-    """How a noisy robot differs from the exact one.
+    """How a noisy user differs from the exact one.
 
     Args:
         spread: standard deviation of a click about the exact one, as a part of the exact one's distance to the
@@ -31,7 +31,7 @@ class Noise:
     wrong_sign: float = 0.0
 
 
-class Robot(Protocol):
+class User(Protocol):
     """Clicks on one task; `clicker` is what the model is asked with."""
 
     clicker: Clicker
@@ -40,18 +40,19 @@ class Robot(Protocol):
         """Adds the next click for a mask bool (H, W)."""
 
 
-class ExactRobot:
+class ExactUser:
     """The grader's: into the middle of the largest error."""
 
     def __init__(self, truth: np.ndarray) -> None:
         self.clicker = Clicker(gt_mask=truth)
 
     def click(self, mask: np.ndarray) -> None:
+        """Adds the next click for a mask bool (H, W)."""
         self.clicker.make_next_click(mask)
 
 
-class NoisyRobot:
-    """Clicks where the exact robot would, but not quite; with no error left it clicks as the exact one does.
+class NoisyUser:
+    """Clicks where the exact user would, but not quite; with no error left it clicks as the exact one does.
 
     Args:
         truth: (H, W) of 1, 0 and -1.
@@ -67,6 +68,7 @@ class NoisyRobot:
         self._random = np.random.default_rng((seed, zlib.crc32(task.encode())))
 
     def click(self, mask: np.ndarray) -> None:
+        """Adds the next click for a mask bool (H, W)."""
         exact = self._exact_click(mask)
         slips, flips = self._random.random(2) < (self._noise.outside, self._noise.wrong_sign)
         region = mask != (self._truth == 1)
@@ -103,7 +105,7 @@ class NoisyRobot:
         return int(rows[chosen]), int(columns[chosen])
 
 
-class ReplayRobot:
+class ReplayUser:
     """Repeats the clicks of a log, whatever the model answers."""
 
     def __init__(self, clicks: Sequence[LoggedClick]) -> None:
@@ -111,6 +113,7 @@ class ReplayRobot:
         self._left = iter(clicks)
 
     def click(self, mask: np.ndarray) -> None:
+        """Adds the next click for a mask bool (H, W)."""
         y, x, is_positive = next(self._left)
         self.clicker.add_click(Click(is_positive, (y, x)))
 

@@ -17,13 +17,12 @@ import torch
 
 from solution import ISModel, Predictor, save_model
 from utils.benchmark.__main__ import main
-from utils.benchmark.charts import Curve, area_axis, click_axis, curves_chart, percent_axis, scatter_chart
 from utils.benchmark.pictures import draw_task
+from utils.benchmark.records import Record
 from utils.benchmark.report import _choose_pictures, _signed
-from utils.benchmark.runner import Record
 from utils.clicker import Clicker
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SCENES = ROOT / "tests" / "00_sample_input"
 CLICKS = 3
 
@@ -213,39 +212,6 @@ def test_it_prints(served, chromium):
 # ------------------------------------------------------------------------------- its parts
 
 
-def test_charts_place_values_on_their_axes():
-    chart = curves_chart("IoU", [Curve("one & all", [0.0, 1.0], [0.0, 0.9], [0.1, 1.0])], percent_axis("mean IoU, %"))
-    assert "one &amp; all" in chart
-    (line,) = re.findall(r'<polyline points="([^"]+)"', chart)
-    (x1, y1), (x2, y2) = [tuple(map(float, point.split(","))) for point in line.split()]
-    assert x1 < x2 and y1 > y2
-    heights = {label: float(y) for y, label in re.findall(r'y="([\d.]+)" text-anchor="end">(\d+)<', chart)}
-    assert heights["0"] - 4 == pytest.approx(y1) and heights["100"] - 4 == pytest.approx(y2)
-    (band,) = re.findall(r'<polygon points="([^"]+)" fill="#0072b2" fill-opacity="\.14"', chart)
-    assert len(band.split()) == 4
-
-
-def test_a_curve_without_intervals_has_no_band():
-    chart = curves_chart("IoU", [Curve("one", [0.2, 0.4], [None, None], [None, None])], percent_axis("IoU"))
-    assert "fill-opacity" not in chart
-
-
-@pytest.mark.parametrize("clicks", [1, 2, 3, 5, 7, 20, 33, 100])
-def test_ticks_of_clicks(clicks):
-    ticks = click_axis(clicks).ticks
-    assert ticks[-1] == clicks and 1 <= len(ticks) <= 13 and list(ticks) == sorted(set(ticks))
-
-
-def test_the_axis_of_areas_is_logarithmic():
-    axis = area_axis([0.002, 0.3])
-    assert (axis.low, axis.high) == (pytest.approx(0.002), pytest.approx(0.5))
-    assert [axis.write(tick) for tick in axis.ticks] == ["0.2", "0.5", "1", "2", "5", "10", "20", "50"]
-    assert axis.part(0.02) - axis.part(0.002) == pytest.approx(axis.part(0.2) - axis.part(0.02))
-    assert (area_axis([1.0]).low, area_axis([1.0]).high) == (pytest.approx(0.1), 1.0)  # a single area has room too
-    assert [axis.write(tick) for tick in area_axis([1e-4, 0.9]).ticks] == ["0.01", "0.1", "1", "10", "100"]
-    assert scatter_chart("size", {"a": [(0.01, 0.5), (0.2, 0.9)]}, axis, percent_axis("IoU")).count("<circle") == 2 + 1
-
-
 def test_a_picture_of_a_task():
     truth = np.zeros((100, 200), np.int8)
     truth[20:80, 40:100], truth[:, 180:] = 1, -1
@@ -277,11 +243,11 @@ def record(task: str, iou: float) -> Record:
 
 def test_the_worst_and_random_tasks_are_shown():
     records = [record(f"{i:03d}", i / 100) for i in range(100)]
-    found = _choose_pictures(records, 3, seed=0)
+    found = _choose_pictures(records, seed=0)
     assert list(found) == ["the 24 worst tasks", "24 random tasks"]
     assert [r.task for r in found["the 24 worst tasks"]] == [f"{i:03d}" for i in range(24)]
     drawn = found["24 random tasks"]
     assert len({r.task for r in drawn}) == 24 and max(r.ious[2] for r in drawn) > 0.5
-    assert drawn == _choose_pictures(records, 3, seed=0)["24 random tasks"]
-    assert drawn != _choose_pictures(records, 3, seed=1)["24 random tasks"]
-    assert _choose_pictures(records[:24][::-1], 3, seed=0) == {"all 24 tasks, the worst first": records[:24]}
+    assert drawn == _choose_pictures(records, seed=0)["24 random tasks"]
+    assert drawn != _choose_pictures(records, seed=1)["24 random tasks"]
+    assert _choose_pictures(records[:24][::-1], seed=0) == {"all 24 tasks, the worst first": records[:24]}
