@@ -106,8 +106,8 @@ def test_the_tables_show_the_summary(out):
     report = (out / "report.html").read_text()
     for result in results:
         rate = {name: f"{100 * value:.1f}" for name, value in result["figures"]["NoF3@90"].items()}
-        cell = f"{result['failures']['NoF3@90']}<small>{rate['mean']} %, {rate['low']} to {rate['high']}</small>"
-        assert f"<td>{cell}</td>" in report
+        cell = f"{result['failures']['NoF3@90']}<small>{rate['mean']} %</small><small>{rate['low']} to {rate['high']}"
+        assert f"<td>{cell}</small></td>" in report
     (pair,) = summary["pairs"]
     difference = f"{100 * pair['figures']['IoU@3']['mean']:+.1f}".replace("-", "−")
     assert [difference] in [row[1:] for row in cells if row[0] == "IoU@3"]
@@ -149,6 +149,9 @@ frame.onload = () => {
     const box = t.getBoundingClientRect(); return Math.min(box.width, box.height); });
   document.body.dataset.found = JSON.stringify({
     overflow: root.scrollWidth - root.clientWidth,
+    cut: [...page.querySelectorAll(".table:not(.wide)")].filter(t => t.scrollWidth > t.clientWidth)
+      .map(t => t.ariaLabel),
+    heights: [...new Set([...page.querySelectorAll(".pictures img")].map(i => Math.round(i.clientHeight)))],
     charts: page.querySelectorAll(".charts svg[role=img]").length,
     broken: [...page.images].filter(i => !i.naturalWidth).length,
     tallest: Math.max(...letters), least: Math.min(...letters),
@@ -189,7 +192,7 @@ def served(out, tmp_path):
         server.shutdown()
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, 1200, 1280])
 def test_it_fits_a_phone_and_a_desk(served, chromium, width):
     folder, address = served
     (folder / "measure.html").write_text(MEASURE % width)
@@ -197,6 +200,8 @@ def test_it_fits_a_phone_and_a_desk(served, chromium, width):
     found = json.loads(re.search(r'data-found="([^"]+)"', page)[1].replace("&quot;", '"'))
     assert found["overflow"] == 0 and found["broken"] == 0
     assert found["charts"] == 4
+    assert width < 1000 or found["cut"] == []
+    assert len(found["heights"]) == 1  # rows are even, whatever the pictures' shapes
     assert found["least"] >= 5 and found["tallest"] >= 10  # letters of 10 pixels: a chart is not shrunk beyond reading
     assert found["sections"] == ["00_sample_input", "Paired differences", "Pictures", "Measures", "What was run"]
 

@@ -265,6 +265,14 @@ def test_harm_is_told(data, tmp_path):
     assert result["largest_drop"] == pytest.approx(max(0, lost.max()), abs=2e-6)
 
 
+def test_a_model_under_two_names_is_taken_over_for_both(data, tmp_path):
+    both = ("--model", "again=benchmark_models:Disks")
+    for _ in range(2):
+        assert run(data, tmp_path / "out", *both) == 0
+        rows, _ = read(tmp_path / "out")
+        assert [row["model"] for row in rows] == ["Disks", "again"] * len(NAMES)
+
+
 def test_progress_tells_the_time_left(data, tmp_path, capsys):
     assert run(data, tmp_path / "out") == 0
     assert re.search(r"Disks: 100%.* 4/4 \[\d\d:\d\d<\d\d:\d\d", capsys.readouterr().err)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -171,8 +172,7 @@ def _evaluate(jobs: Sequence[Job], results: ResultLog, options: argparse.Namespa
     done = [job for job in jobs if job.key in known and job.is_known]
     _tell_reused(jobs, done, known)
     for job in done:
-        known[job.key].model, known[job.key].user = job.model.name, job.user  # they may have been called otherwise
-        yield known[job.key]
+        yield replace(known[job.key], model=job.model.name, user=job.user)  # they may have been called otherwise
     left = set(jobs) - set(done)
     pause = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file needs few lines
     look = {"unit": "task", "dynamic_ncols": True, "mininterval": pause, "maxinterval": 10 * pause}

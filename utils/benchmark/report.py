@@ -88,8 +88,8 @@ def _head(run: Run, failures: Sequence[Record]) -> str:
         warning = f' <a class="warning" href="#failed">{count} task{"" if count == 1 else "s"} failed.</a>'
     return (
         f"<header><h1>{html.escape(_title(run))}</h1>\n"
-        f"<p>{objects} times an object, each time with {protocol.clicks} {_clicks(protocol.clicks)}, starting {start}. "
-        f"Small figures are 95 % intervals.{warning}</p></header>"
+        f"<p>{objects} results of {protocol.clicks} {_clicks(protocol.clicks)} each, starting {start}. "
+        f"Small figures are 95&nbsp;% intervals.{warning}</p></header>"
     )
 
 
@@ -139,7 +139,8 @@ def _failure_table(cap: int, results: Mapping[str, Result]) -> str:
     rows = []
     for target in TARGETS:
         name = f"NoF{cap}@{percent(target)}"
-        cells = [f"{r.failures[name]}<small>{_rate(r.figures[name])}</small>" for r in results.values()]
+        cells = [f"{r.failures[name]}<small>{_as_percent(r.figures[name].mean)} %</small>{_interval(r.figures[name])}"
+                 for r in results.values()]
         rows.append((f"NoF@{percent(target)}", cells))
     return _html_table(f"Failures after {cap} {_clicks(cap)}", list(results), rows)
 
@@ -147,16 +148,15 @@ def _failure_table(cap: int, results: Mapping[str, Result]) -> str:
 def _harm_table(results: Mapping[str, Result]) -> str:
     values = results.values()
     rows = [
-        ("hurtful clicks", [_rate(r.figures["Hurt"]) for r in values]),
-        ("largest drop of IoU", [f"{100 * r.largest_drop:.1f}" for r in values]),
+        ("hurtful clicks", [f"{_as_percent(r.figures['Hurt'].mean)} %{_interval(r.figures['Hurt'])}" for r in values]),
+        ("largest drop of IoU", [_as_percent(r.largest_drop) for r in values]),
     ]
     return _html_table("Clicks that do harm", list(results), rows)
 
 
-def _rate(estimate: Estimate) -> str:
-    """A part of the tasks in per cent, with its interval where there is one."""
-    interval = "" if estimate.low is None else f", {_as_percent(estimate.low)} to {_as_percent(estimate.high)}"
-    return f"{_as_percent(estimate.mean)} %{interval}"
+def _interval(estimate: Estimate) -> str:
+    """Its bounds in per cent in small letters, where it has some."""
+    return "" if estimate.low is None else f"<small>{_as_percent(estimate.low)} to {_as_percent(estimate.high)}</small>"
 
 
 def _time_table(results: Mapping[str, Result]) -> str:
