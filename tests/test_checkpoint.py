@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import solution
-from solution import CheckpointError, ISModel, NetworkConfig, recipe_from, save_model
+from solution import CheckpointError, ISModel, NetworkConfig, save_model
+from utils.training import recipe_from
 
 CPU = torch.device("cpu")
 SHIPPED = Path(solution.__file__).with_name("checkpoint.pth")
@@ -58,7 +59,7 @@ def test_weights_are_stored_in_half_precision(content, model):
 
 
 def test_the_whole_config_travels(path):
-    config = NetworkConfig("mobilenet_v3_large", 128, 3.0, 0.45, (2, 4), 32)
+    config = NetworkConfig("mobilenet_v3_large", 128, 3.0, 0.45, (2, 4), 32, False)
     save_model(ISModel(config.backbone, config=config), path)
     again = ISModel()
     again.restore_from_checkpoint(path, CPU)
@@ -90,6 +91,14 @@ def test_a_file_written_by_the_template_tools(model, tmp_path):
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
 
 
+def test_a_record_of_format_1_and_a_config_without_freeze_norm_are_read(content, path):
+    config = {name: value for name, value in content["config"].items() if name != "freeze_norm"}
+    torch.save({**content, "format": 1, "config": config}, path)
+    model = ISModel()
+    model.restore_from_checkpoint(path, CPU)
+    assert model.config.freeze_norm  # its statistics are worth keeping
+
+
 def test_a_file_is_replaced_at_once(model, path):
     path.write_bytes(b"old")
     save_model(model, path)
@@ -119,7 +128,7 @@ def test_arbitrary_bytes(tmp_path_factory, noise):
     path = tmp_path_factory.mktemp("noise") / "noise.pth"
     path.write_bytes(noise)
     with pytest.raises(CheckpointError, match="noise.pth: "):
-        solution._read_checkpoint(path)
+        solution.read_checkpoint(path)
 
 
 def test_a_web_page(path):
@@ -169,7 +178,7 @@ def test_foreign_contents(foreign, path):
 
 def test_too_new(content, path):
     torch.save({**content, "format": solution.CHECKPOINT_FORMAT + 1}, path)
-    assert re.search(r"format 2.*reads up to 1.*update", refusal(path))
+    assert re.search(r"format 3.*reads up to 2.*update", refusal(path))
     torch.save({**content, "format": "two"}, path)
     assert "format two" in refusal(path)
 
@@ -187,6 +196,22 @@ def test_too_new(content, path):
 def test_configs_of_another_program(content, config, path):
     torch.save({**content, "config": config}, path)
     assert "its config is not one of this model" in refusal(path)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."])
+def test_prefixes_of_wrappers_are_taken_off(model, path, prefix):
+    torch.save({"state_dict": {prefix + key: value for key, value in model.state_dict().items()}}, path)
+    again = ISModel("mobilenet_v3_large")
+    again.restore_from_checkpoint(path, CPU)
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(content, path, value):
+    state = {key: tensor.clone() for key, tensor in content["state_dict"].items()}
+    state["decoder.0.0.weight"][0, 0] = value
+    torch.save({**content, "state_dict": state}, path)
+    assert "decoder.0.0.weight holds NaN or infinity, and 0 more" in refusal(path)
 
 
 def test_a_mismatch_names_the_first_keys(content, path):
@@ -260,16 +285,15 @@ def test_the_shipped_pickle_names_tensors_only():
 
 def test_the_shipped_file_tells_how_it_was_trained(shipped):
     training = shipped["training"]
-    recipe = recipe_from(training["recipe"])
-    assert recipe == solution.SHIPPED and recipe.backbone == shipped["config"]["backbone"]
+    phases = training["phases"]
+    assert tuple(recipe_from(phase["recipe"]) for phase in phases) == solution.SHIPPED
+    assert shipped["config"]["backbone"] == solution.SHIPPED[-1].backbone and shipped["config"]["freeze_norm"]
     assert all(re.fullmatch(r"\d{12}", i) for i in training["ids"])
     assert len(set(training["ids"])) == len(training["ids"])
     assert not set(training["ids"]) & set(training["held_out"])
-    assert 0 < training["samples"] <= recipe.samples
-    assert {"iou@1", "iou@2", "iou@3"} <= set(training["metrics"])
-    assert re.fullmatch(r"[0-9a-f]{16}", training["code"])
-    first = solution._first_phase(training)
-    assert first["losses"] and first["losses"][0][0] == recipe.batch_size
+    for phase, recipe in zip(phases, solution.SHIPPED, strict=True):
+        assert 0 < phase["samples"] <= recipe.samples and {"iou@1", "iou@2", "iou@3"} <= set(phase["metrics"])
+        assert phase["losses"][0][0] == recipe.batch_size and re.fullmatch(r"[0-9a-f]{16}", phase["code"])
 
 
 def test_the_shipped_file_restores(shipped):

@@ -134,7 +134,7 @@ model.restore_from_checkpoint("some.pth", torch.device("cpu"))
 predictor = solution.Predictor(model.eval(), torch.device("cpu"), working_size=32)
 predictor.set_input_image(numpy.zeros((20, 30, 3), numpy.uint8))
 predictor.get_prediction(Clicks(Click(), Click()))
-predictor.simulate(numpy.zeros((20, 30, 3), numpy.uint8), numpy.eye(20, 30))
+predictor.get_mask([(3, 4, True), (9, 9, False)])
 new = {name.split(".")[0] for name in sys.modules} - known - set(sys.stdlib_module_names)
 print(sorted(new))
 """
@@ -146,7 +146,7 @@ def test_predicting_imports_four_packages_only(tmp_path):
 
 
 def test_nothing_is_imported_from_utils_outside_functions():
-    tree = ast.parse(SOURCE.read_text())
+    tree = ast.parse(SOURCE.read_text(encoding="utf-8"))
     top = [n for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]
     names = {a.name.split(".")[0] for n in top for a in n.names if isinstance(n, ast.Import)}
     names |= {n.module.split(".")[0] for n in top if isinstance(n, ast.ImportFrom)}
@@ -155,17 +155,20 @@ def test_nothing_is_imported_from_utils_outside_functions():
 
 # Every name of torch that solution.py spells out; each was looked up in torch 2.0 and torchvision 0.15 before it came
 # in here. GradScaler of torch.amp is later (2.3), and behind a hasattr.
-TORCH_2_0 = set("""
-F.binary_cross_entropy_with_logits F.conv2d F.interpolate F.pad nn.BatchNorm2d nn.Conv2d nn.Module nn.Parameter nn.ReLU
-nn.Sequential nn.parallel.DistributedDataParallel nn.utils.clip_grad_norm_ torch.Generator torch.__version__ torch.amp
-torch.amp.GradScaler torch.arange torch.autocast torch.autograd.Function torch.backends.cudnn.benchmark torch.bfloat16
-torch.cat torch.channels_last torch.cuda.amp.GradScaler torch.cuda.get_device_capability torch.cuda.is_available
-torch.cuda.set_device torch.device torch.distributed.all_reduce torch.distributed.destroy_process_group
-torch.distributed.init_process_group torch.div torch.float16 torch.float32 torch.from_numpy torch.full_like torch.load
-torch.manual_seed torch.multinomial torch.no_grad torch.optim.AdamW torch.rand torch.round torch.rsqrt torch.save
-torch.sigmoid torch.stack torch.tensor torch.utils.data.DataLoader torch.utils.data.Dataset torch.where torch.zeros_like
-torchvision.models torchvision.models.get_model_weights
-""".split())
+TORCH_2_0 = {
+    "F.binary_cross_entropy_with_logits", "F.interpolate", "F.pad", "nn.BatchNorm2d", "nn.Conv2d", "nn.Identity",
+    "nn.Module", "nn.Parameter", "nn.ReLU", "nn.Sequential", "nn.parallel.DistributedDataParallel",
+    "nn.utils.clip_grad_norm_", "torch.Generator", "torch.__version__", "torch.amp", "torch.amp.GradScaler",
+    "torch.arange", "torch.autocast", "torch.backends.cudnn.benchmark", "torch.bfloat16", "torch.bool", "torch.cat",
+    "torch.channels_last", "torch.cuda.amp.GradScaler", "torch.cuda.get_device_capability", "torch.cuda.is_available",
+    "torch.cuda.set_device", "torch.device", "torch.distributed.all_reduce",
+    "torch.distributed.destroy_process_group", "torch.distributed.init_process_group", "torch.div", "torch.float16",
+    "torch.float32", "torch.from_numpy", "torch.full_like", "torch.load", "torch.manual_seed", "torch.multinomial",
+    "torch.no_grad", "torch.optim.AdamW", "torch.rand", "torch.random.fork_rng", "torch.round", "torch.save",
+    "torch.sigmoid", "torch.stack", "torch.tensor", "torch.uint8", "torch.utils.data.DataLoader",
+    "torch.utils.data.Dataset", "torch.where", "torch.zeros", "torch.zeros_like", "torchvision.models",
+    "torchvision.models.get_model_weights",
+}
 # Names of Python, torch and numpy that are too new, or gone from numpy, whatever they are asked of.
 TOO_NEW = {
     "removeprefix", "removesuffix", "with_stem", "is_relative_to", "bit_count", "batched", "pairwise", "randbytes",
@@ -183,7 +186,7 @@ def dotted_names(tree: ast.AST) -> set[str]:
 
 
 def test_syntax_and_names_are_old_enough():
-    tree = ast.parse(SOURCE.read_text(), feature_version=(3, 8))
+    tree = ast.parse(SOURCE.read_text(encoding="utf-8"), feature_version=(3, 8))
     names = dotted_names(tree)
     assert {name for name in names if name.split(".")[0] in ("torch", "torchvision", "nn", "F")} <= TORCH_2_0
     assert not {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & TOO_NEW
@@ -193,7 +196,7 @@ def test_syntax_and_names_are_old_enough():
 
 def test_annotations_that_are_evaluated_are_old_enough():
     """`from __future__ import annotations` defers those of functions and classes, not type aliases and base classes."""
-    tree = ast.parse(SOURCE.read_text())
+    tree = ast.parse(SOURCE.read_text(encoding="utf-8"))
     evaluated = [n.value for n in tree.body if isinstance(n, ast.Assign)]
     evaluated += [base for n in ast.walk(tree) if isinstance(n, ast.ClassDef) for base in n.bases]
     for part in evaluated:
@@ -206,7 +209,7 @@ def test_annotations_that_are_evaluated_are_old_enough():
 
 
 def test_it_never_exits_a_process_that_imports_it():
-    tree = ast.parse(SOURCE.read_text())
+    tree = ast.parse(SOURCE.read_text(encoding="utf-8"))
     guarded = [n for n in tree.body if isinstance(n, ast.If)]
     assert len(guarded) == 1 and "__main__" in ast.unparse(guarded[0].test)
     calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]

@@ -1,9 +1,12 @@
 """The Predictor: what images and clicks it takes, its frames, its memory of clicks, and the protocol it plays."""
 from __future__ import annotations
 
+import copy
+import doctest
+import threading
 import tracemalloc
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import solution
 from solution import Frame, ISModel, Predictor, click_disks, input_size
@@ -38,20 +42,17 @@ def model() -> ISModel:
     return model.eval()
 
 
-class Painter(torch.nn.Module):
-    """A stand-in for the network: the object is where clicks' disks are, or the last mask was; notes its inputs."""
+class Painter:
+    """A Runtime without a network: the object is where clicks' disks are, or the last mask was; notes its inputs."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.config = solution.NetworkConfig(working_size=WORKING)
-        self.pred_thr = 0.5
         self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def forward(self, image: torch.Tensor, points: torch.Tensor) -> dict[str, torch.Tensor]:
-        self.seen.append((image, points))
-        disks = click_disks(points, *image.shape[-2:], radius=6.0)
-        logits = 12 * torch.maximum(disks[:, :1], image[:, 3:] * (1 - disks[:, 1:])) - 6
-        return {"instances": logits}
+    def logits(self, inputs: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        self.seen.append((inputs, points))
+        disks = click_disks(points, *inputs.shape[-2:], radius=6.0)
+        return 12 * torch.maximum(disks[:, :1], inputs[:, 3:] * (1 - disks[:, 1:])) - 6
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def small(model: torch.nn.Module, **options) -> Predictor:
+def small(model: torch.nn.Module | Painter, **options) -> Predictor:
     return Predictor(model, CPU, working_size=WORKING, **options)
 
 
@@ -134,35 +135,44 @@ KINDS = {
 TYPES = {
     "uint8": lambda image: image,
     "uint16": lambda image: image.astype(np.uint16) * 257,
+    "big-endian uint16": lambda image: (image.astype(np.uint16) * 257).astype(">u2"),
+    "big-endian float32": lambda image: (image / 255.0).astype(">f4"),
     "float32": lambda image: image.astype(np.float32) / 255,
     "float64": lambda image: image / 255.0,
     "float16": lambda image: (image / 255.0).astype(np.float16),
 }
 
 
+def seen(painter: Painter, image: Any, **options: Any) -> np.ndarray:
+    """The picture uint8 (H, W, 3) that the network is shown of an image, at its own size; the array is overwritten."""
+    height, width = (image.height, image.width) if hasattr(image, "height") else image.shape[:2]
+    if isinstance(image, torch.Tensor):
+        height, width = image.shape[1:]
+    predictor = Predictor(painter, working_size=round((height * width) ** 0.5), with_flip=False, zoom_in=False)
+    predictor.set_input_image(image, **options)
+    if isinstance(image, np.ndarray) and image.flags.owndata:
+        image[:] = 0  # the caller may use the array again
+    predictor.get_prediction([(3, 3, True)])
+    return (painter.seen[-1][0][0, :3].permute(1, 2, 0) * 255).round().numpy().astype(np.uint8)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("number", TYPES)
 def test_every_kind_of_image_is_the_same_picture(painter, kind, number):
-    rgb = picture(20, 30)
+    rgb = picture(32, 48)
     if kind.startswith("grey"):
         rgb = np.repeat(rgb[..., :1], 3, axis=2)
     image = TYPES[number](KINDS[kind](rgb)).copy()
     before = image.copy()
-    predictor = small(painter)
-    predictor.set_input_image(image)
-    assert np.array_equal(predictor._image, rgb) and predictor._image.dtype == np.uint8
+    assert np.array_equal(seen(painter, image.copy()), rgb)
     assert np.array_equal(image, before)
-    image[:] = 0  # the caller may use the array again
-    assert np.array_equal(predictor._image, rgb)
 
 
 def test_views_of_other_memory_layouts(painter):
-    rgb = picture(20, 30)
+    rgb = picture(32, 48)
     for view in (rgb[..., ::-1][..., ::-1], np.asfortranarray(rgb), np.ascontiguousarray(rgb[::-1])[::-1],
                  np.ascontiguousarray(rgb.transpose(2, 0, 1)).transpose(1, 2, 0)):
-        predictor = small(painter)
-        predictor.set_input_image(view)
-        assert np.array_equal(predictor._image, rgb) and predictor._image.flags.c_contiguous
+        assert np.array_equal(seen(painter, view), rgb)
 
 
 def nan_image() -> np.ndarray:
@@ -189,12 +199,48 @@ def test_other_images_are_refused(painter, image, words):
         small(painter).set_input_image(image)
 
 
-def test_a_refused_image_does_not_replace_the_last_one(model):
-    predictor = small(model)
-    first = predict(predictor, picture(40, 40), (5, 5, True))
-    with pytest.raises(ValueError):
-        predictor.set_input_image(nan_image())
-    assert np.array_equal(predictor.get_prediction(Clicks((5, 5, True))), first)
+def pil_palette(rgb: np.ndarray) -> Image.Image:
+    """A picture of few colours, stored by a palette whose indices say nothing of brightness."""
+    return Image.fromarray(rgb).convert("P", palette=Image.Palette.ADAPTIVE, colors=200)
+
+
+def test_pictures_of_pil_and_torch(painter):
+    rgb = picture(32, 48)
+    grey = np.repeat(rgb[..., :1], 3, axis=2)
+    sixteen = Image.fromarray(rgb[..., 0].astype(np.uint16) * 257)
+    palette = pil_palette(rgb)
+    tensor = torch.from_numpy(rgb.copy()).permute(2, 0, 1)
+    for image, expected in (
+        (Image.fromarray(rgb), rgb), (Image.fromarray(rgb[..., 0]), grey), (sixteen, grey),
+        (Image.fromarray(rgb).convert("RGBA"), rgb), (palette, np.asarray(palette.convert("RGB"))),
+        (tensor, rgb), (tensor / 255, rgb), (tensor[:1], grey), ((tensor / 255).double(), rgb),
+    ):
+        assert np.array_equal(seen(painter, image), expected), image
+    assert abs(seen(painter, (tensor / 255).bfloat16()).astype(int) - rgb).max() <= 1
+
+
+def test_16_bit_pictures_of_fewer_bits_are_refused_or_told(painter):
+    rgb = picture(32, 48)
+    eight = rgb.astype(np.uint16)
+    for dark in (eight, Image.fromarray(eight[..., 0])):
+        with pytest.raises(ValueError, match=r"values up to \d+ is nearly black.*value_range=\(0, 255\)"):
+            Predictor(painter).set_input_image(dark)
+    assert np.array_equal(seen(painter, eight.copy(), value_range=(0, 255)), rgb)
+    with pytest.warns(UserWarning, match="of 12 bits"):
+        Predictor(painter).set_input_image(eight * 16)
+    assert (seen(painter, np.zeros((32, 48), np.uint16)) == 0).all()  # black is black
+    with pytest.raises(ValueError, match="value_range"):
+        Predictor(painter).set_input_image(eight, value_range=(5, 5))
+
+
+def test_after_a_refused_image_there_is_none(model):
+    for refused in (nan_image(), None):
+        predictor = small(model)
+        predict(predictor, picture(40, 40), (5, 5, True))
+        with pytest.raises(ValueError):
+            predictor.set_input_image(refused)
+        with pytest.raises(RuntimeError, match="set_input_image"):
+            predictor.get_prediction(Clicks((5, 5, True)))
 
 
 # ------------------------------------------------------------------------------------------------ clicks
@@ -235,6 +281,33 @@ def test_numpy_clicks_are_plain_clicks(model):
     assert np.array_equal(predictor.get_prediction(plain), numpy_clicks)
 
 
+@pytest.mark.parametrize("clicks", [
+    [(5, 6, True), (30, 20, False)],
+    [Click(True, (5, 6)), Click(False, (30, 20))],
+    np.array([(5, 6, 1), (30, 20, 0)]),
+    [(4.6, 6.4, True), (29.5, 19.5, False)],  # to the nearest pixel
+])
+def test_clicks_in_other_forms(model, clicks):
+    predictor = small(model)
+    expected = predict(predictor, picture(40, 40), (5, 6, True), (30, 20, False))
+    predictor.set_input_image(picture(40, 40))
+    assert np.array_equal(predictor.get_prediction(clicks), expected)
+
+
+NO_CLICKS = [(1, 2), (1, 2, True, 4), 7, (float("nan"), 1, True), ("a", 1, True), (1, None, True)]
+
+
+@pytest.mark.parametrize("click", NO_CLICKS)
+def test_what_is_no_click_is_refused(painter, click):
+    predictor = small(painter)
+    predictor.set_input_image(picture(40, 40))
+    with pytest.raises(ValueError, match="is no click"):
+        predictor.get_prediction([(1, 1, True), click])
+    for outside in ((-0.6, 3, True), (39.5, 3, True)):
+        with pytest.raises(ValueError, match="outside"):
+            predictor.get_prediction([outside])
+
+
 def test_duplicates_and_the_corner(model):
     image, predictor = picture(40, 50), small(model)
     clicks = [(10, 10, True), (10, 10, True), (0, 0, False), (0, 0, False), (0, 0, True), (10, 10, False)]
@@ -250,12 +323,11 @@ def test_twenty_clicks(model):
     for count in range(1, 21):
         last = predictor.get_prediction(Clicks(*clicks[:count]))
         assert is_probability(last, 60, 90)
-    assert len(predictor._known) == 21
     # and all at once is the same as one after another
     assert np.array_equal(predict(predictor, picture(60, 90), *clicks), last)
 
 
-def test_only_new_clicks_are_looked_at(painter):
+def test_only_new_clicks_take_forward_passes(painter):
     predictor = small(painter)
     predictor.set_input_image(picture(40, 40))
     counts = []
@@ -264,7 +336,7 @@ def test_only_new_clicks_are_looked_at(painter):
         before = len(painter.seen)
         predictor.get_prediction(Clicks(*clicks))
         counts.append(len(painter.seen) - before)
-    assert counts == [2, 0, 1, 0, 2]  # the first click takes two looks
+    assert counts == [2, 0, 1, 0, 2]  # the first click takes two passes
 
 
 A, B, C, D = (10, 10, True), (30, 35, False), (20, 15, True), (5, 40, True)
@@ -326,13 +398,38 @@ def test_prev_mask_stands_for_the_prediction_before_the_last_click(painter):
     predictor = small(painter, with_flip=False, zoom_in=False)
     predictor.set_input_image(picture(64, 64))
     predictor.get_prediction(Clicks(A, B))
-    predictor.get_prediction(Clicks(A, B), prev_mask=mask)
-    assert len(painter.seen) == 3  # only the last click's look is made again
+    first = predictor.get_prediction(Clicks(A, B), prev_mask=mask)
+    assert len(painter.seen) == 3  # only the last click's pass
     assert np.array_equal(painter.seen[-1][0][0, 3].numpy(), mask)
     mask[:] = 0  # the caller may use the array again
-    predictor.get_prediction(Clicks(A, C))
-    predictor.get_prediction(Clicks(A, C, D))
-    assert len(painter.seen) == 5
+    predictor.get_prediction(Clicks(A, B, D))
+    assert len(painter.seen) == 4  # a longer list goes on from it
+    assert np.array_equal(predictor.get_prediction(Clicks(A, B)), first)  # undo leads back to it
+
+
+def test_a_prev_mask_belongs_to_its_click_list(model):
+    image, mask = picture(45, 50), np.zeros((45, 50), np.float32)
+    mask[10:30, 5:25] = 1
+    for other in ([B], [B, A], [A, D]):
+        predictor = small(model)
+        predictor.set_input_image(image)
+        predictor.get_prediction(Clicks(A, C), prev_mask=mask)
+        assert np.array_equal(predictor.get_prediction(Clicks(*other)), predict(small(model), image, *other))
+    predictor.get_prediction(Clicks(A), prev_mask=mask)
+    predictor.reset()
+    assert np.array_equal(predictor.get_prediction(Clicks(A)), predict(small(model), image, A))
+
+
+def test_prev_masks_of_zeros_and_ones(model):
+    image, region = picture(45, 50), np.zeros((45, 50), bool)
+    region[10:30, 5:25] = True
+    predictor = small(model)
+    predictor.set_input_image(image)
+    expected = predictor.get_prediction(Clicks(A), prev_mask=region.astype(np.float32))
+    byte = region.astype(np.uint8)
+    for mask in (region, byte, 255 * byte, region[None], region.astype(np.int64), torch.from_numpy(region),
+                 torch.from_numpy(255 * byte), torch.from_numpy(region).half()[None, None]):
+        assert np.array_equal(predictor.get_prediction(Clicks(A), prev_mask=mask), expected)
 
 
 @pytest.mark.parametrize("threshold", [None, 0.0, 0.3, 0.9])
@@ -359,9 +456,10 @@ def test_work_can_start_from_a_mask(model):
 
 @pytest.mark.parametrize("mask, words", [
     (np.zeros((45, 51)), "shape"),
-    (np.zeros((1, 45, 50)), "shape"),
+    (np.zeros((2, 45, 50)), "shape"),
     (torch.zeros(2, 1, 45, 50), "shape"),
     (np.full((45, 50), 2.0), "probabilities"),
+    (np.full((45, 50), 7, np.uint8), "0 and 255"),
     (np.full((45, 50), -1.0), "probabilities"),
     (np.full((45, 50), np.nan), "NaN"),
 ])
@@ -463,7 +561,7 @@ def test_a_map_seen_in_another_frame_is_the_detour_over_the_image(one, other):
 @given(st.integers(1, 20_000), st.integers(1, 20_000), st.integers(16, 600), st.booleans())
 def test_the_network_input_is_bounded(height, width, working, keep_aspect):
     rows, columns = input_size(height, width, working, keep_aspect)
-    assert rows % 16 == 0 and columns % 16 == 0 and 32 <= min(rows, columns)
+    assert rows % 16 == 0 and columns % 16 == 0 and min(rows, columns) >= 32
     assert max(rows, columns) <= max(32, 2 * working)
     # rounding a side to 16 adds 8 pixels at most; sides below 32 are raised to it
     assert rows * columns <= max((working + 8 + 64 * 8 / working) ** 2 * 1.25, 32 * max(32, 2 * working))
@@ -485,35 +583,32 @@ def test_the_network_never_sees_more_than_its_working_size(painter, height, widt
 def test_resizing_averages_a_side_that_shrinks(shape, size):
     """Every second pixel is bright: an average is grey, a choice of pixels is not."""
     stripes = (np.indices(shape).sum(0) % 2).astype(np.float32)
-    small_ = solution._resize(stripes, *size)
+    small_ = solution.resize(stripes, *size)
     assert small_.shape == size
     if max(shape) > 90:
         assert abs(small_ - 0.5).max() < 0.2
 
 
-@given(st.integers(1, 700), st.integers(1, 700), st.lists(st.booleans(), min_size=1, max_size=3), st.integers(0, 9))
-@settings(max_examples=40, deadline=None)
-def test_a_look_at_halved_copies_is_a_look_at_the_image(height, width, kinds, seed):
-    predictor = small(Painter())
-    image = picture(height, width, seed)
-    predictor.set_input_image(image)
-    rng = np.random.default_rng(seed)
-    clicks = [(int(rng.integers(height)), int(rng.integers(width)), kind) for kind in kinds]
-    looks = []
-    take = predictor._take
-    predictor._take = lambda frame: looks.append(frame) or take(frame)
-    predictor.get_prediction(Clicks(*clicks))
-    for frame in looks:
-        assert 0 <= frame.top < frame.top + frame.height <= height
-        assert 0 <= frame.left < frame.left + frame.width <= width
-        assert np.array_equal(take(frame), frame.take(image))
+@given(st.integers(1, 700), st.integers(1, 700), st.tuples(*[st.floats(0, 1)] * 4), st.integers(32, 128))
+@settings(max_examples=60, deadline=None)
+def test_a_view_of_halved_copies_is_a_view_of_the_image(height, width, corners, side):
+    image = picture(height, width)
+    pyramid = solution.ImagePyramid(image, 32, 32)
+    (top, bottom), (left, right) = sorted(corners[:2]), sorted(corners[2:])
+    top, left = int(top * (height - 1)), int(left * (width - 1))
+    box = top, left, max(top + 1, round(bottom * height)), max(left + 1, round(right * width))
+    frame = pyramid.frame(box, input_size(box[2] - top, box[3] - left, side))
+    assert 0 <= frame.top <= top and box[2] <= frame.top + frame.height <= height
+    assert 0 <= frame.left <= left and box[3] <= frame.left + frame.width <= width
+    for view in (frame, frame.mirror()):
+        assert np.array_equal(pyramid.take(view), view.take(image))
 
 
 @pytest.mark.parametrize("height, width", [(1023, 1535), (640, 2001), (300, 4000)])
 def test_large_images_are_resized_as_by_averages(height, width):
     """Up to rounding and a shift of less than half a pixel."""
     image = picture(height, width)
-    fast, slow = solution._resize(image, 48, 64), cv2.resize(image, (64, 48), interpolation=cv2.INTER_AREA)
+    fast, slow = solution.resize(image, 48, 64), cv2.resize(image, (64, 48), interpolation=cv2.INTER_AREA)
     slopes = [abs(np.diff(slow.astype(int), axis=axis)).max() for axis in (0, 1)]
     assert fast.shape == slow.shape and abs(fast.astype(int) - slow).max() <= sum(slopes) / 2 + 2
     assert abs(fast.mean() - slow.mean()) < 1
@@ -522,23 +617,23 @@ def test_large_images_are_resized_as_by_averages(height, width):
 # ------------------------------------------------------------------------------------------------ zoom-in
 
 
-@given(
-    st.tuples(st.integers(1, 300), st.integers(1, 300)),
-    st.lists(st.tuples(st.integers(0, 299), st.integers(0, 299), st.booleans()), min_size=2, max_size=5),
-    st.tuples(st.integers(0, 299), st.integers(0, 299)),
-)
+@given(st.tuples(st.integers(20, 300), st.integers(20, 300)),
+       st.lists(st.tuples(st.integers(0, 299), st.integers(0, 299), st.booleans()), min_size=1, max_size=2),
+       st.tuples(st.integers(0, 299), st.integers(0, 299)))
 @settings(max_examples=60)
 def test_the_zoom_in_box_contains_mask_and_clicks(shape, clicks, pixel):
     height, width = shape
-    clicks = tuple(solution._Click(y % height, x % width, p) for y, x, p in clicks)
+    clicks = [(y % height, x % width, positive) for y, x, positive in clicks]
     mask = np.zeros(shape, np.float32)
     y, x = pixel[0] % height, pixel[1] % width
     mask[y : y + 9, x : x + 5] = 1
-    predictor = small(Painter())
+    painter = Painter()
+    predictor = small(painter, with_flip=False)
     predictor.set_input_image(np.zeros((*shape, 3), np.uint8))
-    frame = predictor._object_frame(solution._Estimate(mask, Frame(0, 0, *shape, *shape)), clicks)
-    rows, columns = np.nonzero(mask)
-    points = np.array([(c.y, c.x) for c in clicks] + list(zip(rows, columns, strict=True)))
+    frames = watch_frames(predictor)
+    predictor.get_prediction(clicks, prev_mask=mask)
+    (frame,) = frames
+    points = np.array([click[:2] for click in clicks] + list(zip(*np.nonzero(mask), strict=True)))
     assert (points >= (frame.top, frame.left)).all()
     assert (points < (frame.top + frame.height, frame.left + frame.width)).all()
     assert frame.top >= 0 and frame.left >= 0
@@ -547,58 +642,66 @@ def test_the_zoom_in_box_contains_mask_and_clicks(shape, clicks, pixel):
     assert frame.height >= min(height, smallest) / 2 and frame.width >= min(width, smallest) / 2
 
 
+def watch_frames(predictor: Predictor) -> list[Frame]:
+    """Gets the frame of each forward pass that the predictor makes from now on."""
+    frames, take = [], solution.ImagePyramid.take
+    predictor._image.take = lambda frame: frames.append(frame) or take(predictor._image, frame)
+    return frames
+
+
 def test_the_box_follows_a_click_outside_it(painter):
     predictor = small(painter, with_flip=False)
     predictor.set_input_image(picture(300, 300))
+    frames = watch_frames(predictor)
     near = [(150, 150, True), (155, 160, True), (150, 145, False)]
     predictor.get_prediction(Clicks(*near))
-    close = last_frame(predictor)
+    close = frames[-1]
     assert close.height < 300 and close.width < 300
     predictor.get_prediction(Clicks(*near, (290, 10, True)))
-    wide = last_frame(predictor)
+    wide = frames[-1]
     assert wide.top + wide.height > 290 and wide.left <= 10
     y, x = painter.seen[-1][1][0, painter.seen[-1][1][0, :, 2] == 3][0, :2].tolist()
     assert np.allclose(wide.to_image([(y, x)])[0], (290, 10), atol=1e-3)
 
 
-def last_frame(predictor: Predictor) -> Frame:
-    """Where the Predictor looked for its last click."""
-    return predictor._known[max(predictor._known, key=len)].frame
-
-
 def test_an_empty_mask_shows_the_whole_image(painter):
-    for options, clicks in (({"coarse_look": False}, [A]), ({}, [(10, 10, False), (20, 20, False)])):
+    for options, clicks in (({"coarse_pass": False}, [A]), ({}, [(10, 10, False), (20, 20, False)])):
         predictor = small(painter, **options)
-        predict(predictor, picture(100, 150), *clicks)
-        assert last_frame(predictor)[:4] == (0, 0, 100, 150)
+        predictor.set_input_image(picture(100, 150))
+        frames = watch_frames(predictor)
+        predictor.get_prediction(clicks)
+        assert frames[-1][:4] == (0, 0, 100, 150)
 
 
-def test_the_first_click_is_looked_at_coarsely_and_then_closely(painter):
+def test_the_first_click_takes_a_coarse_pass_and_a_close_one(painter):
     predictor = small(painter, with_flip=False)
-    predict(predictor, picture(300, 300), (150, 150, True))
+    predictor.set_input_image(picture(300, 300))
+    frames = watch_frames(predictor)
+    predictor.get_prediction([(150, 150, True)])
     (_, coarse), (close, points) = painter.seen
-    frame = last_frame(predictor)
+    frame = frames[-1]
     assert coarse.shape == points.shape and frame.height < 300 and frame.width < 300
-    assert (close[0, 3] == 0).all()  # the close look is one at the first click too: without a previous mask
+    assert (close[0, 3] == 0).all()  # the close pass is one for the first click too: without a previous mask
     assert np.allclose(frame.to_image([points[0, 0, :2].tolist()])[0], (150, 150), atol=1e-3)
     predictor.get_prediction(Clicks((150, 150, True), (155, 150, True)))
-    assert len(painter.seen) == 3  # and only the first click takes two looks
+    assert len(painter.seen) == 3  # and only the first click takes two passes
 
 
 def test_a_given_mask_is_zoomed_in_on_at_the_first_click(painter):
     predictor = small(painter, with_flip=False)
     predictor.set_input_image(picture(300, 300))
+    frames = watch_frames(predictor)
     mask = np.zeros((300, 300), np.float32)
     mask[140:160, 140:170] = 1
     predictor.get_prediction(Clicks((150, 150, True)), prev_mask=mask)
-    assert len(painter.seen) == 1 and last_frame(predictor).height < 100 and painter.seen[0][0][0, 3].max() > 0.9
+    assert len(painter.seen) == 1 and frames[-1].height < 100 and painter.seen[0][0][0, 3].max() > 0.9
 
 
 # ------------------------------------------------------------------------------------------------ steps and switches
 
 
 def test_predictions_flip_with_the_input(model):
-    """Up to rounding, because both mirror images are always looked at; without flip they differ."""
+    """Up to rounding, because there is always a pass for both mirror images; without flip they differ."""
     image = picture(48, 80)
     there = predict(small(model), image, A, B)
     back = predict(small(model), image[:, ::-1], *((y, 79 - x, p) for y, x, p in (A, B)))
@@ -621,11 +724,8 @@ def test_each_step_can_be_switched_off(painter, model):
     assert [shape[2:] for shape in shapes(keep_aspect=False)] == [(32, 32), (64, 64), (64, 64), (64, 64)]
     assert [shape[2:] for shape in shapes(keep_aspect=False, coarse_size=64)] == 4 * [(64, 64)]
     assert len(set(shapes(zoom_in=False))) == 1 and shapes(zoom_in=False)[0][3] > 64
-    assert len(shapes(coarse_look=False)) == 3 and len(shapes()) == 4
-    predictor = small(painter, zoom_in=False)
-    predict(predictor, image, *clicks)
-    assert all(estimate.frame.width == 200 for estimate in predictor._known.values())
-    for switch in ("with_flip", "zoom_in", "coarse_look", "keep_aspect"):
+    assert len(shapes(coarse_pass=False)) == 3 and len(shapes()) == 4
+    for switch in ("with_flip", "zoom_in", "coarse_pass", "keep_aspect"):
         assert is_probability(predict(small(model, **{switch: False}), image, *clicks), 100, 200)
 
 
@@ -645,6 +745,65 @@ def test_the_network_sees_image_mask_and_clicks(painter):
     assert points[0].tolist() == [[10, 10, 0], [-1, -1, -1], [30, 35, 1], [-1, -1, -1]]
 
 
+# ------------------------------------------------------------------------------------------------ models, devices
+
+
+def test_the_examples_of_the_docstrings():
+    assert doctest.testmod(solution).failed == 0 and doctest.testmod(solution).attempted >= 5
+
+
+@pytest.mark.parametrize("change", [
+    lambda model: copy.deepcopy(model).half(), lambda model: copy.deepcopy(model).bfloat16(), torch.nn.DataParallel,
+    lambda model: torch.compile(model, backend="eager"),
+], ids=["half", "bfloat16", "DataParallel", "compile"])
+def test_models_of_other_types_and_in_wrappers(model, change):
+    other = predict(small(change(model)), picture(48, 64), A, B)
+    assert abs(other - predict(small(model), picture(48, 64), A, B)).max() < 0.05
+
+
+def test_later_changes_of_the_weights_are_not_seen(model):
+    changed = copy.deepcopy(model)
+    predictor = small(changed)
+    first = predict(predictor, picture(48, 64), A)
+    with torch.no_grad():
+        changed.decoder[-1].weight.zero_()
+    assert np.array_equal(predict(predictor, picture(48, 64), A), first)
+
+
+@pytest.mark.parametrize("device", ["meta", "nonsense"])
+def test_devices_that_cannot_compute_are_refused(model, device):
+    with pytest.raises(ValueError, match=f"device '{device}'.*give 'cpu'"):
+        Predictor(model, device)
+    with pytest.raises(TypeError, match="needs an ISModel, or a Runtime"):
+        Predictor(torch.nn.Linear(2, 2))
+
+
+def test_a_checkpoint_becomes_a_predictor(model, tmp_path):
+    solution.save_model(model, tmp_path / "some.pth")
+    restored = ISModel()
+    restored.restore_from_checkpoint(tmp_path / "some.pth", "cpu")
+    predictor = Predictor.from_checkpoint(tmp_path / "some.pth", working_size=WORKING)
+    assert np.array_equal(predict(predictor, picture(48, 64), A), predict(small(restored), picture(48, 64), A))
+
+
+def test_threads_wait_for_each_other(model):
+    predictor, image = small(model), picture(48, 64)
+    predictor.set_input_image(image)
+    lists = [[A], [A, B], [C], [C, A], [B, A, C], [D]]
+    expected = [predict(small(model), image, *clicks) for clicks in lists]
+    found: list[Any] = [None] * len(lists)
+
+    def ask(number: int) -> None:
+        found[number] = predictor.get_prediction(lists[number])
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(lists))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
 # ------------------------------------------------------------------------------------------------ the protocol
 
 
@@ -654,49 +813,29 @@ def scene(name: str) -> tuple[np.ndarray, np.ndarray]:
     return image, (cv2.imread(str(SCENES / "masks" / f"{name}.png")).max(2) > 0).astype(np.int32)
 
 
-def played_by_run(predictor: Predictor, image: np.ndarray, truth: np.ndarray, count: int) -> tuple[list, list, list]:
-    """Masks, clicks and IoUs by run.py's protocol, with the Clicker of utils."""
+def test_simulate_is_the_protocol_of_run(model):
     from run import mask_iou
 
+    image, truth = scene("cone")
+    played = small(model).simulate(image, truth, clicks=4)
+    predictor = small(model)
     predictor.set_input_image(image)
     clicker, mask = Clicker(gt_mask=truth), np.zeros_like(truth)
-    masks, ious = [], []
-    for _ in range(count):
+    for k in range(4):
         clicker.make_next_click(mask)
-        mask = predictor.get_prediction(clicker) > predictor.model.pred_thr
-        masks.append(mask)
-        ious.append(mask_iou(mask, truth))
-    return masks, [(*c.coords, c.is_positive) for c in clicker.get_clicks()], ious
-
-
-@pytest.mark.parametrize("name", ["cone", "wheel", "key"])
-def test_simulate_is_the_protocol_of_run(painter, model, name):
-    image, truth = scene(name)
-    for network in (painter, model):
-        masks, clicks, ious = played_by_run(small(network), image, truth, count=4)
-        played = small(network).simulate(image, truth, clicks=4)
-        assert played.clicks == clicks and played.ious == ious
-        assert all(np.array_equal(a, b) for a, b in zip(played.masks, masks, strict=True))
-        assert all(np.array_equal(p > 0.5, m) for p, m in zip(played.probabilities, masks, strict=True))
-
-
-@given(st.integers(0, 10**6))
-@settings(max_examples=12)
-def test_simulate_clicks_as_the_clicker_does_on_ragged_masks(seed):
-    rng = np.random.default_rng(seed)
-    truth = (cv2.GaussianBlur(rng.random((40, 50)), (0, 0), rng.uniform(0.5, 4)) > 0.5).astype(np.int32)
-    painter = Painter()
-    masks, clicks, ious = played_by_run(small(painter), picture(40, 50), truth, count=4)
-    played = small(painter).simulate(picture(40, 50), truth, clicks=4)
-    assert played.clicks == clicks and played.ious == ious
+        probability = predictor.get_prediction(clicker)
+        mask = probability > model.pred_thr
+        assert np.array_equal(played.masks[k], mask) and np.array_equal(played.probabilities[k], probability)
+        assert played.ious[k] == mask_iou(mask, truth)
+    assert played.clicks == [(*c.coords, c.is_positive) for c in clicker.get_clicks()]
 
 
 def test_simulate_with_no_error_left():
     """A network that is right at once: then come negative clicks at (0, 0), even on the object."""
 
     class Right(Painter):
-        def forward(self, image, points):
-            return {"instances": torch.full((len(image), 1, *image.shape[-2:]), 9.0)}
+        def logits(self, inputs, points):
+            return torch.full((len(inputs), 1, *inputs.shape[-2:]), 9.0)
 
     played = small(Right()).simulate(picture(30, 40), np.ones((30, 40), bool), clicks=3)
     assert played.clicks[1:] == [(0, 0, False), (0, 0, False)] and played.ious == [1.0, 1.0, 1.0]

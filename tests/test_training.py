@@ -3,15 +3,17 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import errno
 import json
 import os
 import pickle
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,17 @@ from hypothesis import strategies as st
 
 import solution
 from solution import ClickSamples, Group, ISModel, NetworkConfig, Predictor, Recipe, Run, TrainingError, find_photos
+from utils import training
+from utils.clicker import Clicker
+from utils.files import folder_lock
+from utils.training import recipe_from, training_record
 
 CPU = torch.device("cpu")
 PROJECT = Path(solution.__file__).resolve().parent
+CHECKPOINT = PROJECT / "checkpoint.pth"
 SCENES = Path(__file__).with_name("00_sample_input")
 VAL_IDS = ("000000000101", "000000000102")
-TINY = Recipe(samples=24, batch_size=4, stages=((0.0, 32),), min_area=500, working_size=32, rounds=(0.6, 0.4))
+TINY = Recipe(samples=24, batch_size=4, resolutions=((0, 32),), min_area=500, working_size=32, rounds=(0.6, 0.4))
 
 
 @pytest.fixture
@@ -43,7 +50,7 @@ def folder(coco_lvis: Path) -> Path:
         (split / part).mkdir(parents=True)
     for image_id in VAL_IDS:
         write_photo(split, image_id)
-    (split / "hannotation.pickle").write_bytes(pickle.dumps({image_id: ANNOTATION for image_id in VAL_IDS}))
+    (split / "hannotation.pickle").write_bytes(pickle.dumps(dict.fromkeys(VAL_IDS, ANNOTATION)))
     return coco_lvis
 
 
@@ -56,9 +63,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def train(folder: Path, out: Path, recipe: Recipe = TINY, **changes: Any) -> Path:
+def train(folder: Path, out: Path, recipe: Any = TINY, **changes: Any) -> Path:
     """A short training from random weights, in this process alone."""
-    options = {"data": "all", "pretrained": False, "device": "cpu", "workers": 0, "validation_objects": 1, **changes}
+    options = {"data": "all", "pretrained": False, "device": "cpu", "workers": 0, "validation_objects": 1,
+               "epoch_samples": 10_000, "patience": 0, **changes}
     return solution.train_segmentation(folder, out, recipe, **options)
 
 
@@ -76,7 +84,7 @@ def same(one: Any, other: Any) -> bool:
 def learnt(out: Path) -> dict[str, Any]:
     """What a run has learnt, of its state on disk."""
     state = torch.load(out / "state.pth", weights_only=True)
-    return {name: state[name] for name in ("model", "averaged", "optimizer", "batch")}
+    return {name: state[name] for name in ("model", "ema_model", "optimizer", "batch")}
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +106,7 @@ def uninterrupted(folder: Path, tmp_path: Path, memory: dict[str, Any], one_thre
 
 
 def test_a_sample_depends_on_its_seed_and_number_only(folder):
-    recipe = dataclasses.replace(TINY, paste=0.5)
+    recipe = dataclasses.replace(TINY, p_paste=0.5)
     photos = find_photos(folder)
     forwards = [ClickSamples(photos, recipe)[i] for i in range(12)]
     again = ClickSamples(photos, recipe)
@@ -121,7 +129,7 @@ def test_loader_workers_make_the_same_samples(folder):
 
 
 def test_samples_are_what_their_docstring_says(folder):
-    recipe = dataclasses.replace(TINY, more_points=1.0, paste=0.5)
+    recipe = dataclasses.replace(TINY, p_more_points=1.0, p_paste=0.5)
     for sample in (ClickSamples(find_photos(folder), recipe)[i] for i in range(40)):
         height, width = solution.batch_shape(recipe, 0)
         truth, points = sample["instances"], sample["points"]
@@ -154,13 +162,13 @@ def test_stuff_and_parts_are_asked_for_as_often_as_said(folder):
     areas = {"root": (2500, 2000), "part": (400,), "stuff": (26 * 128,)}
 
     def kinds(**changes: float) -> set[str]:
-        recipe = dataclasses.replace(TINY, **{"stuff": 0.0, "part": 0.0, "merge": 0.0, **changes})
+        recipe = dataclasses.replace(TINY, **{"p_stuff": 0.0, "p_part": 0.0, "p_merge": 0.0, **changes})
         rng = np.random.default_rng(0)
         found = {int(solution.choose_object(rng, sample, photo.instances, 100, recipe).sum()) for _ in range(30)}
         return {kind for kind, sizes in areas.items() if found & set(sizes)}
 
-    assert kinds() == {"root"} and kinds(stuff=1.0) == {"stuff"} and kinds(part=1.0) == {"root", "part"}
-    recipe = dataclasses.replace(TINY, stuff=0.0, part=0.0)
+    assert kinds() == {"root"} and kinds(p_stuff=1.0) == {"stuff"} and kinds(p_part=1.0) == {"root", "part"}
+    recipe = dataclasses.replace(TINY, p_stuff=0.0, p_part=0.0)
     assert solution.choose_object(np.random.default_rng(0), sample, photo.instances, 10**6, recipe) is None
 
 
@@ -178,7 +186,7 @@ def test_a_pasted_object_hides_what_lies_below():
 
 def test_brightness_keeps_the_order_of_dark_pixels():
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
-    recipe = dataclasses.replace(TINY, light=1.0, tint=0.0, grey=0.0, blur=0.0, jpeg=0.0)
+    recipe = dataclasses.replace(TINY, p_brightness=1.0, p_color_shift=0.0, p_gray=0.0, p_blur=0.0, p_jpeg=0.0)
     for seed in range(20):
         changed = solution.change_colours(np.random.default_rng(seed), ramp, recipe)
         assert (np.diff(changed[0, :, 0].astype(int)) >= 0).all()
@@ -195,6 +203,30 @@ def test_albumentations_compose_is_taken(folder):
     first = [data[i] for i in range(6)]
     assert all(s["images"].shape[1:] == ClickSamples(photos, TINY)[i]["images"].shape[1:] for i, s in enumerate(first))
     assert all(same(data[i], first[i]) for i in (4, 1, 3))  # its draws too depend on the sample's number only
+
+
+def test_own_augmentators_may_draw_from_any_global_generator(folder):
+    def noisy(image: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
+        change = np.random.randint(-60, 60) + random.randint(0, 9) + int(torch.randint(9, (1,)))  # noqa: NPY002
+        return {"image": np.clip(image.astype(int) + change, 0, 255).astype(np.uint8), "mask": mask}
+
+    data = ClickSamples(find_photos(folder), TINY, noisy)
+    first = [data[i] for i in range(4)]
+    np.random.seed(7)  # noqa: NPY002
+    before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    assert all(same(data[i], first[i]) for i in (3, 1, 1, 0))
+    assert np.array_equal(np.random.get_state()[1], before[0])  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_errors_of_an_augmentator_are_sentences(folder, tmp_path, workers):
+    def broken(image: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
+        raise KeyError("colour")
+
+    run = Run(TINY, ISModel())
+    with pytest.raises(TrainingError, match=r"^the augmentator failed: KeyError: 'colour'$"):
+        next(solution.load_batches(run, ClickSamples(find_photos(folder), TINY, broken), workers))
 
 
 def test_an_augmentator_that_loses_the_object_is_not_applied(folder):
@@ -240,10 +272,10 @@ def test_exact_clicks_are_the_graders(height, width, seed):
     clicks, wanted = solution.next_clicks(*map(torch.from_numpy, (truths, masks)), torch.ones(4, dtype=torch.bool),
                                           torch.rand(4, height, width))
     for truth, mask, click, is_wanted in zip(truths, masks, clicks.tolist(), wanted.tolist(), strict=True):
-        robot = solution._RobotUser(truth)
-        robot.click(mask)
+        clicker = Clicker(gt_mask=truth.astype(np.int32))
+        clicker.make_next_click(mask)
         assert is_wanted == bool((truth != mask).any())
-        assert click == [*robot.clicks[0].coords, robot.clicks[0].is_positive]
+        assert click == [*clicker.get_clicks()[0].coords, clicker.get_clicks()[0].is_positive]
 
 
 def test_other_clicks_lie_deep_in_the_same_error():
@@ -286,7 +318,7 @@ def test_rounds_are_played_in_evaluation_mode():
     previous, played = solution.click_rounds(model, images, truth, points, 2, TINY, torch.Generator().manual_seed(0))
     assert model.training and not previous.requires_grad
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())  # BatchNorm above all
-    assert played.shape == (2, 10, 3) and 0 < previous.min() and previous.max() < 1
+    assert played.shape == (2, 10, 3) and previous.min() > 0 and previous.max() < 1
     assert set(played[..., 2].unique().tolist()) == {-1, 0, 1, 2}
     assert torch.equal(solution.click_rounds(model, images, truth, points, 0, TINY, torch.Generator())[0],
                        torch.zeros_like(truth))
@@ -330,24 +362,19 @@ def test_losses_are_per_sample_and_finite(loss):
             assert value.isfinite().all() and sure.grad.isfinite().all()
 
 
-@given(st.integers(100, 10**6), st.floats(0.001, 0.5), st.floats(0.0, 0.9), st.floats(0.0, 0.3))
-def test_the_schedule_rises_stays_falls_and_ends_at_its_floor(samples, warm_up, steady, floor):
-    recipe = dataclasses.replace(Recipe(), samples=samples, warm_up=warm_up, steady=steady, floor=floor)
-    factors = [solution.learning_rate(recipe, round(samples * k / 50)) for k in range(51)]
-    assert factors[-1] == pytest.approx(floor) and solution.learning_rate(recipe, 2 * samples) == pytest.approx(floor)
-    assert all(floor - 1e-9 <= f <= 1 + 1e-9 for f in factors)
+@given(st.integers(100, 10**6), st.floats(0.0, 0.1), st.floats(0.0, 0.9), st.floats(0.0, 0.3))
+def test_the_schedule_rises_stays_falls_and_ends_at_its_minimum(samples, warm_up, hold, lr_min):
+    warm_up, hold = int(samples * warm_up), int(samples * hold)
+    recipe = dataclasses.replace(Recipe(), samples=samples, warm_up=warm_up, lr_hold=hold, lr_min=lr_min)
+    factors = [solution.lr_factor(recipe, round(samples * k / 50)) for k in range(51)]
+    assert factors[-1] == pytest.approx(lr_min) and solution.lr_factor(recipe, 2 * samples) == pytest.approx(lr_min)
+    assert all(lr_min - 1e-9 <= f <= 1 + 1e-9 for f in factors)
     peak = int(np.argmax(factors))
     assert all(np.diff(factors[: peak + 1]) >= 0) and all(np.diff(factors[peak:]) <= 1e-12)
-    assert solution.learning_rate(recipe, samples * warm_up) == pytest.approx(1, abs=1e-6)
-    assert solution.learning_rate(recipe, samples * max(warm_up, steady)) == pytest.approx(1, abs=1e-6)
-    assert solution.learning_rate(recipe, samples * (1 + max(warm_up, steady)) / 2) == pytest.approx((1 + floor) / 2)
-
-
-def test_phases_are_told_apart_first_to_last():
-    first, second = Recipe(seed=1), Recipe(seed=2, after=Recipe(seed=1))
-    third = Recipe(seed=3, after=second)
-    assert solution.phases(third) == [first, second, third]
-    assert solution.recipe_from(json.loads(json.dumps(solution.plain_recipe(third)))) == third
+    for steady in (warm_up, max(warm_up, hold)):
+        assert solution.lr_factor(recipe, steady) == pytest.approx(1)
+    middle = solution.lr_factor(recipe, (samples + max(warm_up, hold)) / 2)
+    assert middle == pytest.approx((1 + lr_min) / 2)
 
 
 def test_runs_of_different_seeds_are_validated_on_the_same_objects(folder):
@@ -360,8 +387,8 @@ def test_runs_of_different_seeds_are_validated_on_the_same_objects(folder):
         assert all(np.array_equal(mask, first) for (_, mask, _), (_, first, _) in zip(played, games[0], strict=True))
 
 
-def test_inputs_grow_with_the_stages():
-    recipe = Recipe(samples=1000, batch_size=10)
+def test_inputs_grow_as_the_recipe_says():
+    recipe = Recipe(samples=1000, batch_size=10, resolutions=((0, 128), (400, 160), (750, 224)))
     areas = [np.prod(solution.batch_shape(recipe, batch)) for batch in range(100)]
     for begin, end, side in ((0, 40, 128), (40, 75, 160), (75, 100, 224)):
         assert all(0.8 < area / side**2 < 1.25 for area in areas[begin:end])
@@ -375,7 +402,7 @@ def test_pretrained_layers_learn_slowly_and_norms_do_not_decay():
     for name, parameter in model.named_parameters():
         group = placed[id(parameter)]
         slow = name.startswith("backbone.") and name != "backbone.0.0.weight"
-        assert group["factor"] == (Recipe().backbone_factor if slow else 1.0), name
+        assert group["factor"] == (Recipe().backbone_lr if slow else 1.0), name
         assert (group["weight_decay"] > 0) == (parameter.ndim > 1), name
 
 
@@ -386,11 +413,13 @@ def test_a_run_leaves_what_it_promises(folder, tmp_path):
     compose = albumentations.Compose([albumentations.VerticalFlip()])
     last = train(folder, tmp_path, epoch_samples=12, augmentator=compose)
     assert last == tmp_path / "checkpoints" / "last_checkpoint.pth"
-    with open(tmp_path / "metrics.csv", newline="") as file:
+    with open(tmp_path / "metrics.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["samples"]) for row in rows] == [12, 24]
+    assert [int(row["samples"]) for row in rows] == [0, 12, 24]
     assert all(0 <= float(row[f"iou@{k}"]) <= 1 for row in rows for k in (1, 2, 3))
-    for name in ("loss.png", "iou.png", "samples_00000012.jpg", "samples_00000024.jpg"):
+    for name in ("loss.svg", "iou.svg"):
+        assert "<polyline" in (tmp_path / "vis" / name).read_text(encoding="utf-8")
+    for name in ("samples_00000012.jpg", "samples_00000024.jpg"):
         assert cv2.imread(str(tmp_path / "vis" / name)).shape[0] > 50, name
     for name in ("last_checkpoint.pth", "best.pth"):
         model = ISModel()
@@ -398,19 +427,21 @@ def test_a_run_leaves_what_it_promises(folder, tmp_path):
         assert model.config.working_size == 32
     training = torch.load(last, weights_only=True)["training"]
     assert training["ids"] == list(COCO_IDS) and training["held_out"] == list(VAL_IDS)
-    assert training["samples"] == 24 and training["metrics"]["iou@3"] == float(rows[1]["iou@3"])
-    assert [seen for seen, _ in training["losses"]] == [4, 8, 12, 16, 20, 24]
+    (phase,) = training["phases"]
+    assert phase["samples"] == 24 and phase["metrics"]["iou@3"] == float(rows[2]["iou@3"])
+    assert [seen for seen, _ in phase["losses"]] == [4, 8, 12, 16, 20, 24]
     assert not list(tmp_path.rglob("*.tmp"))
     assert torch.load(tmp_path / "state.pth", weights_only=True)["batch"] == 6
     assert train(folder, tmp_path) == last  # a run that is finished stays so
 
 
-def test_epochs_count_photos_of_one_phase_and_a_run_has_at_least_one_batch(folder, tmp_path):
-    train(folder, tmp_path, TWO_PHASES, epochs=3)  # of three photos each
-    assert torch.load(tmp_path / "state.pth", weights_only=True)["batch"] == 2
-    assert not (tmp_path / "phase1").exists()
+def test_epochs_count_photos_and_scale_the_schedule(folder, tmp_path):
+    recipe = dataclasses.replace(TINY, lr_hold=12, resolutions=((0, 32), (12, 48)))
+    last = train(folder, tmp_path, recipe, epochs=4)  # of three photos each
+    kept = recipe_from(torch.load(last, weights_only=True)["training"]["phases"][0]["recipe"])
+    assert kept == dataclasses.replace(recipe, samples=12, lr_hold=6, warm_up=960, resolutions=((0, 32), (6, 48)))
     with pytest.raises(TrainingError, match="3 samples are not even one batch of 4"):
-        train(folder, tmp_path / "other", epochs=1)
+        train(folder, tmp_path / "other", dataclasses.replace(TINY, samples=3))
 
 
 def test_a_run_goes_on_after_its_time_limit(folder, tmp_path, uninterrupted, capsys):
@@ -418,7 +449,7 @@ def test_a_run_goes_on_after_its_time_limit(folder, tmp_path, uninterrupted, cap
     assert learnt(tmp_path / "parts")["batch"] == 1
     assert "stopped after 4 samples; the same command goes on" in capsys.readouterr().out
     stopped = torch.load(tmp_path / "parts" / "checkpoints" / "last_checkpoint.pth", weights_only=True)
-    assert stopped["training"]["samples"] == 4
+    assert stopped["training"]["phases"][0]["samples"] == 4
     train(folder, tmp_path / "parts", minutes=0)
     train(folder, tmp_path / "parts")
     assert same(learnt(tmp_path / "parts"), uninterrupted)
@@ -426,8 +457,8 @@ def test_a_run_goes_on_after_its_time_limit(folder, tmp_path, uninterrupted, cap
 
 def test_a_run_is_not_resumed_with_another_recipe_or_other_photos(folder, tmp_path):
     train(folder, tmp_path, minutes=0)
-    with pytest.raises(TrainingError, match=r"rate 0.0005 there, 0.001 here.*another output folder"):
-        train(folder, tmp_path, dataclasses.replace(TINY, rate=1e-3))
+    with pytest.raises(TrainingError, match=r"lr 0.0005 there, 0.001 here.*another output folder"):
+        train(folder, tmp_path, dataclasses.replace(TINY, lr=1e-3))
     state = torch.load(tmp_path / "state.pth", weights_only=True)
     unnamed = {name: value for name, value in state.items() if name != "photos"}  # as before photos were noted
     for other in ({**state, "photos": "of another list"}, unnamed):
@@ -440,11 +471,11 @@ def test_a_run_is_not_resumed_with_another_recipe_or_other_photos(folder, tmp_pa
 
 
 # A training in a process of its own: looks and saves after every batch, and says so.
-TWO_PHASES = dataclasses.replace(TINY, samples=8, seed=7, after=TINY)
+TWO_PHASES = (TINY, dataclasses.replace(TINY, samples=8, seed=7))
 
 
 def test_a_phase_begins_from_the_weights_of_the_one_before(folder, tmp_path, one_thread):
-    still = dataclasses.replace(TWO_PHASES, rate=0.0, after=dataclasses.replace(TINY, samples=8))
+    still = tuple(dataclasses.replace(TINY, samples=8, lr=lr) for lr in (5e-4, 0.0))
     last = train(folder, tmp_path, still)
     first = tmp_path / "phase1" / "checkpoints" / "last_checkpoint.pth"
     assert last == tmp_path / "checkpoints" / "last_checkpoint.pth" and first.is_file()
@@ -452,8 +483,8 @@ def test_a_phase_begins_from_the_weights_of_the_one_before(folder, tmp_path, one
     for name, weight in earlier["state_dict"].items():
         if "running" not in name and "num_batches" not in name:
             assert torch.equal(weight, later["state_dict"][name]), name
-    assert later["training"]["after"] == earlier["training"]
-    assert solution.recipe_from(later["training"]["recipe"]) == still
+    assert later["training"]["phases"][0] == earlier["training"]["phases"][0]
+    assert tuple(recipe_from(phase["recipe"]) for phase in later["training"]["phases"]) == still
 
 
 def test_a_run_of_two_phases_goes_on_in_the_one_it_was_in(folder, tmp_path, one_thread):
@@ -468,19 +499,27 @@ def test_a_run_of_two_phases_goes_on_in_the_one_it_was_in(folder, tmp_path, one_
     assert same(learnt(out), learnt(tmp_path / "whole"))
 
 
+def test_a_state_of_another_run_is_noticed_before_the_first_phase(folder, tmp_path):
+    train(folder, tmp_path, dataclasses.replace(TINY, samples=4))  # leaves the state of a last phase
+    with pytest.raises(TrainingError, match=rf"{tmp_path}/state.pth: the run has another recipe: samples 4 there"):
+        train(folder, tmp_path, TWO_PHASES)
+    assert not (tmp_path / "phase1").exists()
+
+
 CHILD = """
 import json, sys
 import solution, torch
+from utils.training import recipe_from
 torch.set_num_threads(1)
-solution.LOOK_EVERY = 1
-save = solution._Journal.save_state
-def say(journal, every=0.0):
-    save(journal, every)
-    print("saved", journal.run.batch, flush=True)
-solution._Journal.save_state = say
-recipe = solution.recipe_from(json.loads(sys.argv[3]))
+solution.FLUSH_EVERY = 1
+save = solution.Session.save_state
+def say(session, every=0.0):
+    save(session, every)
+    print("saved", session.run.batch, flush=True)
+solution.Session.save_state = say
+recipe = recipe_from(json.loads(sys.argv[3]))
 solution.train_segmentation(sys.argv[1], sys.argv[2], recipe, data="all", pretrained=False, device="cpu", workers=1,
-                            validation_objects=1, save_seconds=0.0)
+                            validation_objects=1, save_seconds=0.0, epoch_samples=10_000)
 """
 
 
@@ -519,7 +558,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, change: Callable[[Run], None], at_ba
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(folder, tmp_path, monkeypatch, what):
-    monkeypatch.setattr(solution, "LOOK_EVERY", 2)
+    monkeypatch.setattr(solution, "FLUSH_EVERY", 2)
 
     def spoil(run: Run) -> None:
         parameter = run.model.decoder[-1].weight
@@ -530,12 +569,11 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(folder, t
             parameter.register_hook(lambda gradient: gradient * float("inf"))
 
     poison(monkeypatch, spoil, at_batch=4)
-    with pytest.raises(TrainingError, match=r"loss nan .* after 20 samples, photos 0{9}\d{3}, .*") as caught:
+    with pytest.raises(TrainingError, match=r"loss nan .* after 20 samples, photos 0{9}\d{3}, .*"):
         train(folder, tmp_path, save_seconds=0.0)
-    assert str(tmp_path) in str(caught.value)
     state = torch.load(tmp_path / "state.pth", weights_only=True)
     assert state["batch"] == 4
-    assert all(v.isfinite().all() for name in ("model", "averaged") for v in state[name].values())
+    assert all(v.isfinite().all() for name in ("model", "ema_model") for v in state[name].values())
 
 
 # ------------------------------------------------------------------------------------------------ unreadable photos
@@ -568,22 +606,16 @@ def test_if_no_photo_can_be_read_the_first_ones_are_named(folder):
         ClickSamples(find_photos(folder), TINY)[0]
 
 
-def failure_with(seen: int, unreadable: int) -> str | None:
-    """What the journal of a run says of so many unreadable samples."""
-    run = type("FakeRun", (), {"seen": seen, "group": Group(), "recipe": TINY})
-    journal = solution._Journal.__new__(solution._Journal)
-    journal.run, journal.problems, journal._first = run, {"a": unreadable}, 0
-    return journal._reading_failure()
-
-
 def test_a_hundredth_is_the_bound_and_chance_does_not_cross_it():
-    assert failure_with(16, 1) is None and failure_with(16, 3) is None  # a small run with a bad photo
-    assert failure_with(16, 10) is not None
-    assert failure_with(100_000, 900) is None and failure_with(100_000, 1_300) is not None
+    def fails(samples: float, unreadable: int) -> bool:
+        return solution.reading_failure({"a": unreadable}, samples) is not None
+
+    assert not fails(16, 1) and not fails(16, 3)  # a small run with a bad photo
+    assert fails(16, 10) and fails(100_000, 1_300) and not fails(100_000, 900)
     rng = np.random.default_rng(0)
     for _ in range(200):  # runs with half a percent unreadable, looked at every 320 samples
         met = np.cumsum(rng.poisson(0.005 * 320, size=200))
-        assert all(failure_with(320 * (k + 1), int(n)) is None for k, n in enumerate(met))
+        assert not any(fails(320 * (k + 1), int(n)) for k, n in enumerate(met))
 
 
 # ------------------------------------------------------------------------------------------------ other trees, errors
@@ -594,9 +626,6 @@ def test_errors_of_the_data_are_sentences(folder, tmp_path, monkeypatch):
         find_photos(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="hannotation.pickle"):
         find_photos(tmp_path)
-    solution.save_model(ISModel(), tmp_path / "other.pth", {"ids": ["000000000777"]})
-    with pytest.raises(ValueError, match="none of the photos.*--data all"):
-        solution.find_training_photos(folder, str(tmp_path / "other.pth"))
     with pytest.raises(TrainingError, match="nowhere.pth.*--data all"):
         solution.find_training_photos(folder, str(tmp_path / "nowhere.pth"))
     torch.save({"state_dict": ISModel().state_dict()}, tmp_path / "bare.pth")
@@ -615,12 +644,35 @@ def test_datasets_that_cannot_list_their_photos_are_named(folder, monkeypatch):
         find_photos(folder)
 
 
-def test_photos_named_by_a_checkpoint_are_found_in_both_splits(folder, tmp_path, capsys):
-    wanted = [COCO_IDS[1], VAL_IDS[0], "000000000999"]
-    solution.save_model(ISModel(), tmp_path / "some.pth", {"ids": wanted})
-    photos, held_out = solution.find_training_photos(folder, str(tmp_path / "some.pth"))
-    assert [p.id for p in photos] == wanted[:2] and [p.id for p in held_out] == [VAL_IDS[1]]
-    assert "1 of the 3 photos" in capsys.readouterr().err
+@pytest.fixture
+def names_photos(tmp_path, monkeypatch) -> Callable[[Sequence[str]], Path]:
+    """Puts a checkpoint that names photos beside the (seeming) place of solution.py."""
+    monkeypatch.setattr(solution, "__file__", str(tmp_path / "solution.py"))
+
+    def name(ids: Sequence[str]) -> Path:
+        torch.save({"state_dict": {"a": torch.zeros(1)}, "training": {"ids": list(ids)}}, tmp_path / "checkpoint.pth")
+        return tmp_path / "checkpoint.pth"
+
+    return name
+
+
+def test_photos_named_by_a_checkpoint_are_found_in_both_splits(folder, names_photos):
+    path = names_photos([COCO_IDS[1], VAL_IDS[0]])
+    for data, own in (("auto", False), ("checkpoint", False), (str(path), True)):
+        photos, held_out, is_own = solution.find_training_photos(folder, data)
+        assert [p.id for p in photos] == [COCO_IDS[1], VAL_IDS[0]] and [p.id for p in held_out] == [VAL_IDS[1]]
+        assert is_own == own
+
+
+def test_a_folder_of_own_photos_is_trained_on_as_a_whole(folder, names_photos):
+    names_photos([COCO_IDS[1], *(f"{i:012d}" for i in range(1000, 1011))])  # one of twelve is there, by chance
+    photos, held_out, own = solution.find_training_photos(folder, "auto")
+    assert [p.id for p in photos] == list(COCO_IDS) and [p.id for p in held_out] == list(VAL_IDS) and own
+    with pytest.raises(TrainingError, match=r"1 of the 12 photos .*all 3 photos .*--data all"):
+        solution.find_training_photos(folder, "checkpoint")
+    names_photos([*COCO_IDS, "000000001000"])  # three of four are neither these nor those
+    with pytest.raises(TrainingError, match="3 of the 4 photos"):
+        solution.find_training_photos(folder, "auto")
 
 
 def test_it_trains_beside_a_bare_utils(folder, tmp_path):
@@ -628,17 +680,73 @@ def test_it_trains_beside_a_bare_utils(folder, tmp_path):
     room = tmp_path / "room"
     shutil.copytree(Path(__file__).with_name("bare"), room)
     shutil.copy(solution.__file__, room)
-    recipe = json.dumps(solution.plain_recipe(dataclasses.replace(TINY, samples=8)))
     program = (
-        "import json, solution; print(solution.train_segmentation('data', 'out', solution.recipe_from(json.loads('"
-        + recipe + "')), data='all', pretrained=False, device='cpu', workers=0, validation_objects=1))"
+        "import solution; recipe = solution.Recipe(samples=8, batch_size=4, resolutions=((0, 32),), min_area=500); "
+        "print(solution.train_segmentation('data', 'out', recipe, 'all', False, device='cpu', workers=0))"
     )
     (room / "data").symlink_to(folder)
     done = subprocess.run([sys.executable, "-c", program], cwd=room, capture_output=True, text=True, timeout=300,
                           env={**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
-    assert (room / "out" / "checkpoints" / "last_checkpoint.pth").exists() and (room / "out" / "metrics.csv").exists()
-    assert not list((room / "out" / "vis").iterdir())
+    assert (room / "out" / "checkpoints" / "last_checkpoint.pth").exists() and (room / "out" / "state.pth").exists()
+    assert "samples 8, " in done.stdout and "iou@3" in done.stdout
+
+
+# ------------------------------------------------------------------------------------------------ own photos
+
+
+def test_it_trains_without_photos_to_validate_on(folder, tmp_path, capsys):
+    shutil.rmtree(folder / "val")
+    train(folder, tmp_path, dataclasses.replace(TINY, samples=8))
+    assert "none held out, so there is no validation" in capsys.readouterr().out
+    assert not (tmp_path / "checkpoints" / "best.pth").exists()
+
+
+def test_validation_photos_may_vanish(folder, tmp_path):
+    train(folder, tmp_path, epoch_samples=4, minutes=0)
+    shutil.rmtree(folder / "val" / "images")
+    train(folder, tmp_path, epoch_samples=4)
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").read_text(encoding="utf-8").splitlines()))
+    assert rows[0]["iou@3"] and not rows[-1]["iou@3"] and rows[-1]["samples"] == "24"
+
+
+def test_objects_that_are_too_small_are_told_with_what_fits(folder, tmp_path):
+    with pytest.raises(TrainingError, match=r"min_area = 9000 .*the largest has 3328 .*--min-area (400|[5-9]\d\d)\b"):
+        train(folder, tmp_path, dataclasses.replace(TINY, min_area=9000))
+
+
+def test_a_run_that_no_longer_gets_better_ends_with_its_best_weights(folder, tmp_path, monkeypatch, capsys):
+    figures = iter([0.2, 0.5, 0.4, 0.5, 0.9])
+    monkeypatch.setattr(solution, "validate", lambda *_: ({f"iou@{k}": next(figures) if k == 3 else 0.1
+                                                           for k in (1, 2, 3)}, []))
+    last = train(folder, tmp_path, epoch_samples=4, patience=2)
+    assert "ends with its best weights" in capsys.readouterr().out
+    assert learnt(tmp_path)["batch"] == 3
+    assert torch.load(last, weights_only=True)["training"]["phases"][0]["samples"] == 4
+    assert train(folder, tmp_path, epoch_samples=4, patience=2) == last and next(figures) == 0.9  # it stays ended
+
+
+def test_two_trainings_do_not_share_a_folder(folder, tmp_path):
+    with folder_lock(tmp_path, "training"), pytest.raises(TrainingError, match="another training is writing to"):
+        train(folder, tmp_path)
+
+
+def test_the_schedule_is_fitted_to_the_time_once(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "estimate_seconds", lambda plan: 240.0)
+    recipe = dataclasses.replace(TINY, samples=48, resolutions=((0, 32), (24, 48)))
+    train(folder, tmp_path, recipe, fit_minutes=2, minutes=0)
+    monkeypatch.setattr(training, "estimate_seconds", lambda plan: 24.0)  # the machine is faster now
+    last = train(folder, tmp_path, recipe, fit_minutes=2, minutes=0)
+    kept = recipe_from(torch.load(last, weights_only=True)["training"]["phases"][0]["recipe"])
+    assert kept.samples == 24 and kept.resolutions == ((0, 32), (12, 48))
+
+
+def test_what_will_be_trained_is_said_first(folder, tmp_path, capsys):
+    train(folder, tmp_path, TWO_PHASES, minutes=0)
+    said = capsys.readouterr().out.splitlines()[:4]
+    assert said[0] == f"photos: 3 of {folder}, 2 held out"
+    assert said[1] == "phases: 2, from random weights: 24, 8 samples in batches of 4"
+    assert said[2].startswith("time:   about ") and said[3] == f"result: {tmp_path}/checkpoints/last_checkpoint.pth"
 
 
 # ------------------------------------------------------------------------------------------------ command line
@@ -649,36 +757,105 @@ def test_help_offers_every_setting_in_groups(capsys):
         solution.main(["--help"])
     text = capsys.readouterr().out
     assert end.value.code == 0
-    for setting in filter(lambda one: one.name != "after", dataclasses.fields(Recipe)):
+    for setting in dataclasses.fields(Recipe):
         assert f"--{setting.name.replace('_', '-')} " in text
-        assert text.count(f"\nrecipe: {setting.metadata['group']}:\n") == 1
+        assert text.count(f"\nrecipe, of every phase: {setting.metadata['group']}:\n") == 1
 
 
-def test_the_command_line_trains(folder, tmp_path, capsys):
-    model = ISModel()
-    solution.save_model(model, tmp_path / "some.pth", {"ids": list(COCO_IDS)})
-    arguments = ["--folder", str(folder), "--out", str(tmp_path / "out"), "--data", str(tmp_path / "some.pth")]
-    settings_ = ["--samples", "8", "--batch-size", "4", "--stages", "[[0, 32]]", "--min-area", "500"]
-    weights = torchvision.models.mobilenet_v2().state_dict()
-    torch.save(weights, tmp_path / "weights.pth")
-    extra = ["--pretrained", str(tmp_path / "weights.pth"), "--workers", "0", "--device", "cpu"]
-    assert solution.main(arguments + settings_ + extra) == 0
+def test_settings_apply_to_every_phase_of_the_shipped_recipe():
+    phases = training.override(solution.SHIPPED, {"batch_size": 64, "seed": 7})
+    assert [(p.batch_size, p.seed, p.samples) for p in phases] == [(64, 7, 64_000), (64, 8, 48_000), (64, 9, 44_800)]
+    halved = training.override(solution.SHIPPED, {"samples": 78_400})
+    assert [(p.samples, p.lr_hold) for p in halved] == [(32_000, 0), (24_000, 15_192), (22_400, 4800)]
+    assert halved[2].resolutions == ((0, 224), (11_200, 256))
+    with pytest.raises(TrainingError, match="resolutions .* does not fit phase 2 of 48000 samples"):
+        training.override(solution.SHIPPED, {"resolutions": [[0, 128], [50_000, 224]]})
+
+
+def test_the_command_line_trains_all_phases(folder, tmp_path, capsys):
+    torch.save(torchvision.models.mobilenet_v2().state_dict(), tmp_path / "weights.pth")
+    arguments = ["--folder", str(folder), "--out", str(tmp_path / "out"), "--pretrained", str(tmp_path / "weights.pth"),
+                 "--samples", "12", "--batch-size", "4", "--stages", "[[0, 32]]", "--min-area", "500", "--workers", "1"]
+    assert solution.main([*arguments, "--device", "cpu"]) == 0
     assert "wrote" in capsys.readouterr().out
-    training = torch.load(tmp_path / "out" / "checkpoints" / "last_checkpoint.pth", weights_only=True)["training"]
-    assert training["recipe"]["stages"] == [[0, 32]] and training["samples"] == 8
+    last = tmp_path / "out" / "checkpoints" / "last_checkpoint.pth"
+    phases = torch.load(last, weights_only=True)["training"]["phases"]
+    assert [(p["recipe"]["resolutions"], p["samples"]) for p in phases] == [([[0, 32]], 4)] * 3
 
 
-def test_the_command_line_explains_failures(tmp_path, capsys):
-    assert solution.main(["--data", "all", "--folder", str(tmp_path / "nowhere"), "--device", "cpu"]) == 1
+@pytest.mark.parametrize("arguments, words", [
+    ("--folder nowhere", "nowhere: there is no such folder"),
+    ("--rounds []", "rounds must be a list like"),
+    ("--rounds [0,0]", "at least one weight"),
+    ("--stages 5", "resolutions must be a list like"),
+    ("--stages []", "resolutions must be a list like"),
+    ("--stages [[0.5,128]]", "resolutions must be a whole number"),
+    ("--stages [[100,128]]", "begin at sample 0"),
+    ("--stages [[0,16]]", "sides from 32"),
+    ("--aspects [0]", "aspects must be a number from 0.1 to 10"),
+    ("--zoom-range [0,0]", "zoom_range must be a number from 0.1"),
+    ("--zoom-range [2,1]", "the smaller one first"),
+    ("--seed -1", "seed must be a whole number from 0"),
+    ("--long-side 0", "long_side must be a whole number from 32"),
+    ("--ema-decay 5", "ema_decay must be a number from 0 to 1"),
+    ("--lr nan", "lr must be a number from 0 to 1"),
+    ("--backbone vgg16", "unknown backbone 'vgg16'"),
+    ("--minutes -1", "minutes must be at least 0"),
+    ("--epochs 0", "epochs must be above 0"),
+    ("--workers -1", "workers must be at least 0"),
+    ("--device foo", "device 'foo'"),
+    pytest.param("--device cuda", "device 'cuda'", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU")),
+    ("--start nowhere.pth", "nowhere.pth: there is no such file"),
+    ("--recipe-check --seed 3", "the recipe check takes no seed"),
+])
+def test_the_command_line_explains_failures(folder, tmp_path, capsys, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    data = [] if "--folder" in arguments else ["--folder", str(folder)]
+    assert solution.main([*data, *arguments.split()]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("solution.py: ") and "nowhere" in error and error.count("\n") == 1
+    assert error.startswith("solution.py: ") and words in error and error.count("\n") == 1
 
 
-def test_a_recipe_survives_its_file():
-    recipe = dataclasses.replace(Recipe(), stages=((0.0, 64), (0.5, 96)), rate=1e-3)
-    assert solution.recipe_from(json.loads(json.dumps(solution.plain_recipe(recipe)))) == recipe
+def test_a_disk_that_takes_nothing_is_a_sentence(folder, tmp_path, capsys, monkeypatch):
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "state.pth"))
+
+    monkeypatch.setattr(solution.os, "replace", refuse)
+    arguments = ["--folder", str(folder), "--data", "all", "--out", str(tmp_path), "--start", str(CHECKPOINT),
+                 "--samples", "4", "--batch-size", "4", "--resolutions", "[[0, 32]]", "--min-area", "500"]
+    assert solution.main([*arguments, "--workers", "0", "--device", "cpu"]) == 1
+    assert "state.pth: No space left on device; mend it or name another --out" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.pth.tmp"))
+
+
+@given(st.dictionaries(st.sampled_from([f.name for f in dataclasses.fields(Recipe)]),
+                       st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+                                    lambda inner: st.lists(inner, max_size=3), max_leaves=5), max_size=3))
+@settings(max_examples=150)
+def test_nonsense_in_a_recipe_is_a_training_error(plain):
+    try:
+        recipe = recipe_from(plain)
+    except TrainingError as error:
+        assert "\n" not in str(error).replace(repr("\n"), "")
+    else:
+        assert recipe_from(json.loads(json.dumps(solution.plain_recipe(recipe)))) == recipe
+
+
+def test_unknown_settings_are_named():
     with pytest.raises(TrainingError, match="unknown to this solution.py: momentum"):
-        solution.recipe_from({"momentum": 1})
+        recipe_from({"momentum": 1})
+
+
+def test_a_record_of_nested_phases_is_flattened():
+    recipe = {"samples": 1000, "stages": [[0.0, 128], [0.6, 224]], "steady": 0.6, "warm_up": 0.02, "rate": 1e-3}
+    first = {"ids": ["1", "2"], "held_out": ["3"], "samples": 5, "losses": [[16, 0.5]]}
+    content = {"training": {"after": first, "ids": ["1", "2"], "held_out": ["3"], "samples": 7, "recipe": recipe}}
+    record = training_record(content)
+    assert record["ids"] == ["1", "2"] and record["held_out"] == ["3"]
+    assert [phase["samples"] for phase in record["phases"]] == [5, 7] and record["phases"][0]["losses"] == [[16, 0.5]]
+    kept = recipe_from(record["phases"][1]["recipe"])
+    assert kept == Recipe(samples=1000, resolutions=((0, 128), (600, 224)), lr_hold=600, warm_up=20, lr=1e-3)
+    assert training_record({"training": record}) == record and training_record({}) == {}
 
 
 @pytest.fixture
@@ -689,20 +866,19 @@ def recorded(folder, tmp_path, monkeypatch) -> tuple[Path, Path]:
     shutil.copy(tmp_path / "first" / "checkpoints" / "last_checkpoint.pth", tmp_path / "home" / "checkpoint.pth")
     monkeypatch.setattr(solution, "__file__", str(tmp_path / "home" / "solution.py"))
     shutil.copy(PROJECT / "solution.py", tmp_path / "home")
-    monkeypatch.setattr(solution, "_worker_count", lambda: 0)
     return folder, tmp_path / "again"
 
 
 def test_the_recipe_check_follows_its_own_record(recorded, capsys):
-    assert solution.check_recipe(*recorded, pretrained=False, device="cpu")
+    assert training.check_recipe(*recorded, pretrained=False, device="cpu", workers=0)
     text = capsys.readouterr().out
     assert text.count("recorded") == 6 and "+0.0000" in text and ": follows the record" in text
 
 
 def test_the_recipe_check_of_two_phases_is_about_the_first(folder, tmp_path, recorded, capsys):
-    train(folder, tmp_path / "second", dataclasses.replace(TWO_PHASES, samples=4))
+    train(folder, tmp_path / "second", (TINY, dataclasses.replace(TINY, samples=4)))
     shutil.copy(tmp_path / "second" / "checkpoints" / "last_checkpoint.pth", tmp_path / "home" / "checkpoint.pth")
-    assert solution.check_recipe(*recorded, pretrained=False, device="cpu")
+    assert training.check_recipe(*recorded, pretrained=False, device="cpu", workers=0)
     text = capsys.readouterr().out
     assert text.count("recorded") == 6 and ": follows the record" in text
 
@@ -710,13 +886,14 @@ def test_the_recipe_check_of_two_phases_is_about_the_first(folder, tmp_path, rec
 def test_the_recipe_check_notices_another_record(recorded, tmp_path, capsys):
     path = tmp_path / "home" / "checkpoint.pth"
     content = torch.load(path, weights_only=True)
-    content["training"]["losses"] = [[seen, loss + 0.05] for seen, loss in content["training"]["losses"]]
+    first = content["training"]["phases"][0]
+    first["losses"] = [[seen, loss + 0.05] for seen, loss in first["losses"]]
     torch.save(content, path)
-    assert not solution.check_recipe(*recorded, pretrained=False, device="cpu")
+    assert not training.check_recipe(*recorded, pretrained=False, device="cpu", workers=0)
     assert "DOES NOT follow" in capsys.readouterr().out
     (recorded[0] / "train" / "hannotation.pickle").write_bytes(pickle.dumps({COCO_IDS[0]: ANNOTATION}))
-    with pytest.raises(TrainingError, match="lacks photos"):
-        solution.check_recipe(*recorded, pretrained=False, device="cpu")
+    with pytest.raises(TrainingError, match="1 of the 3 photos"):
+        training.check_recipe(*recorded, pretrained=False, device="cpu", workers=0)
 
 
 # ------------------------------------------------------------------------------------------------ several processes
@@ -740,7 +917,7 @@ def joint_batch() -> dict[str, torch.Tensor]:
     return {"images": images, "instances": truth, "points": points}
 
 
-EXACT = dataclasses.replace(TINY, rounds=(0.0, 1.0), exact=1.0)
+EXACT = dataclasses.replace(TINY, rounds=(0.0, 1.0), p_exact_click=1.0)
 
 
 def gradients(group: Group) -> list[torch.Tensor]:
@@ -782,7 +959,7 @@ def join_two(rank: int, port: int) -> None:
 def train_one_of_two(rank: int, folder: str, out: str, port: int) -> None:
     """A run of two processes of which the second one's time is up at once; looks after every second batch."""
     join_two(rank, port)
-    solution.LOOK_EVERY = 2
+    solution.FLUSH_EVERY = 2
     train(Path(folder), Path(out), minutes=0 if rank == 1 else None)
 
 
@@ -802,7 +979,7 @@ def test_a_stop_in_one_process_stops_all_at_the_same_batch(folder, tmp_path):
 def train_phases_of_two(rank: int, folder: str, out: str, port: int) -> None:
     """A run of two processes and two phases."""
     join_two(rank, port)
-    train(Path(folder), Path(out), dataclasses.replace(TWO_PHASES, after=dataclasses.replace(TINY, samples=8)))
+    train(Path(folder), Path(out), [dataclasses.replace(TINY, samples=8)] * 2)
 
 
 def test_two_processes_go_through_the_phases_together(folder, tmp_path):
@@ -827,8 +1004,8 @@ def test_it_overfits_eight_rendered_images(one_thread):
     names = ("apple", "balloon", "doughnut", "lantern", "mug", "mushroom", "cone", "starfish")
     scenes = [small_scene(name, side) for name in names]
     recipe = dataclasses.replace(
-        Recipe(), samples=8 * steps, batch_size=8, rate=3e-3, backbone_factor=1.0, warm_up=0.05, ema=0.8, overlap=1.0,
-        first_centre=1.0, more_points=0.0, rounds=(0.6, 0.2, 0.2), exact=1.0,
+        Recipe(), samples=8 * steps, batch_size=8, lr=3e-3, backbone_lr=1.0, warm_up=44, ema_decay=0.8, iou_weight=1.0,
+        p_center_click=1.0, p_more_points=0.0, rounds=(0.6, 0.2, 0.2), p_exact_click=1.0,
     )
     rng = np.random.default_rng(0)
     batch = {
@@ -840,6 +1017,6 @@ def test_it_overfits_eight_rendered_images(one_thread):
     run = Run(recipe, ISModel(config=NetworkConfig(working_size=side)))
     for _ in range(steps):
         run.step(batch)
-    predictor = Predictor(run.averaged, CPU, with_flip=False, zoom_in=False)
+    predictor = Predictor(run.ema_model, CPU, with_flip=False, zoom_in=False)
     ious = [predictor.simulate(image, mask).ious[2] for image, mask in scenes]
     assert np.mean(ious) > 0.9, ious

@@ -14,27 +14,36 @@ solution.py uses them where they lie beside it, and trains without them too; uti
                 break
 
 `log.history` and `log.losses` are lists of plain numbers: keep them in the state, and give them back on the next start.
+The second half of the file is for solution.py alone: its log, what it says at the start and end, its recipe check.
 """
 from __future__ import annotations
 
+import argparse
+import contextlib
 import csv
+import dataclasses
 import io
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
-from solution import StopRequest, read_plain, save_plain
-from utils.files import write_whole
-from utils.misc import contact_sheet, draw_curves, draw_probmap, draw_with_blend_and_clicks
+import solution
+from solution import Plan, Recipe, Run, StopRequest, TrainingError, plain_recipe, read_plain, save_plain
+from utils.files import UserError, folder_lock, read_json, write_json, write_whole
+from utils.misc import contact_sheet, draw_probmap, draw_with_blend_and_clicks
+from utils.plots import Curve, curves_chart, write_svg
 
-__all__ = ["StopRequest", "TrainingLog", "fit_tile", "interaction_tiles", "load_state", "save_state", "write_metrics"]
+__all__ = ["StopRequest", "TrainingLog", "fit_tile", "load_state", "save_state", "write_metrics"]
 
 SHOWN_LOSSES = 5000  # the last ones, in the chart
-INTERACTION_HEADINGS = ("image", "ground truth", "mask and clicks", "probability")
-
 Tiles = Callable[..., Sequence[np.ndarray]]
 
 
@@ -42,13 +51,13 @@ class TrainingLog:
     """metrics.csv, charts and contact sheets in a run's folder, and its line on the screen.
 
     Args:
-        folder: gets metrics.csv, and vis/ with loss.png, a chart for each entry of `charts`, and contact sheets.
+        folder: gets metrics.csv, and vis/ with loss.svg, a chart for each entry of `charts`, and contact sheets.
         total: length of the run, in `unit`.
         seen: how much of it is done.
         history: rows of earlier flushes; the list of the run itself, to which new rows are added.
         losses: (seen, loss) of earlier steps; likewise.
         unit: what is counted, for the screen and the charts.
-        charts: {start of some columns' names: title}; {"iou": ...} draws the columns iou@1, iou@2, ... to iou.png.
+        charts: {start of some columns' names: title}; {"iou": ...} draws the columns iou@1, iou@2, ... to iou.svg.
         tiles: makes the row of a contact sheet, RGB pictures uint8 (H, W, 3), of an example; without it an example is
             such a row.
         headings: above the columns of the contact sheet.
@@ -83,11 +92,8 @@ class TrainingLog:
     def record(self, seen: int, loss: float, **shown: float) -> None:
         """Notes the loss of the steps up to `seen`, and moves the progress bar; `shown` stands beside it."""
         self.losses.append((seen, loss))
-        self.progress(seen, loss=loss, **shown)
-
-    def progress(self, seen: int, **shown: float) -> None:
-        """Moves the progress bar."""
-        self._bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
+        texts = {name: f"{value:.3g}" for name, value in {"loss": loss, **shown}.items()}
+        self._bar.set_postfix(texts, refresh=False)
         self._bar.update(seen - self._bar.n)
 
     def flush(self, row: Mapping[str, float], examples: Sequence[Any] = ()) -> None:
@@ -105,17 +111,20 @@ class TrainingLog:
             names = dict.fromkeys(name for past in self.history for name in past if name.startswith(start))
             curves = {name: [(past[counter], past[name]) for past in self.history if name in past] for name in names}
             self._draw(start, curves, title)
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in list(row.items())[1:])
+        self.say(f"{row[counter]:.0f} {self.unit}: {figures}")
         if examples:
-            rows = [[fit_tile(tile) for tile in self._tiles(*example)] for example in examples]
-            path = self.folder / "vis" / f"{self.unit}_{int(row[counter]):08d}.jpg"
-            sheet = contact_sheet(rows, self._headings or None)
-            write_whole(path, cv2.imencode(".jpg", sheet[..., ::-1])[1].tobytes())
+            self._write_sheet(examples, f"{self.unit}_{int(row[counter]):08d}.jpg")
 
     def _draw(self, name: str, curves: Mapping[str, Sequence[tuple[float, float]]], title: str) -> None:
-        path = self.folder / "vis" / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if any(np.isfinite(point).all() for curve in curves.values() for point in curve):
-            draw_curves(curves, path, title)
+        if any(curves.values()):
+            chart = curves_chart(title, [Curve(key, points) for key, points in curves.items()], x_label=self.unit)
+            write_svg(self.folder / "vis" / f"{name}.svg", chart)
+
+    def _write_sheet(self, examples: Sequence[Any], name: str) -> None:
+        rows = [[fit_tile(tile) for tile in self._tiles(*example)] for example in examples]
+        sheet = contact_sheet(rows, self._headings or None)
+        write_whole(self.folder / "vis" / name, cv2.imencode(".jpg", sheet[..., ::-1])[1].tobytes())
 
     def say(self, text: str) -> None:
         """Prints a line without tearing the progress bar."""
@@ -164,12 +173,305 @@ def fit_tile(image: np.ndarray, side: int = 256) -> np.ndarray:
     return tile
 
 
-def interaction_tiles(image: np.ndarray, truth: np.ndarray, played: Any) -> list[np.ndarray]:
-    """The pictures under INTERACTION_HEADINGS, of an image (H, W, 3), its object (H, W) and what `simulate` gave."""
+# ---------------------------------------------------------------------------------------------- solution.py's log
+
+HEADINGS = ("image", "ground truth", "mask and clicks", "probability")
+
+
+def click_log(folder: Path, run: Run) -> TrainingLog:
+    """The log of a run of solution.py, with its lists of losses and figures."""
+    charts = {"iou": "IoU on held-out photos after k clicks of the grader's protocol"}
+    total = run.recipe.samples
+    return TrainingLog(folder, total, run.seen, run.history, run.losses, "samples", charts, _click_tiles, HEADINGS)
+
+
+def _click_tiles(image: np.ndarray, truth: np.ndarray, played: solution.Interaction) -> list[np.ndarray]:
     from utils.clicker import Click
 
     clicks = [Click(positive, (y, x)) for y, x, positive in played.clicks]
     last = draw_with_blend_and_clicks(image, mask=played.masks[-1].astype(np.uint8), clicks_list=clicks)
-    object_ = draw_with_blend_and_clicks(image, mask=truth.astype(np.uint8))
+    annotated = draw_with_blend_and_clicks(image, mask=truth.astype(np.uint8))
     probability = cv2.cvtColor(draw_probmap(played.probabilities[-1]), cv2.COLOR_BGR2RGB)
-    return [image, object_, last, probability]
+    return [image, annotated, last, probability]
+
+
+# ---------------------------------------------------------------------------------------------- before and after
+
+
+@contextlib.contextmanager
+def lock(plan: Plan) -> Iterator[None]:
+    """Keeps other runs out of the output folder."""
+    if not plan.says:
+        yield
+        return
+    try:
+        with folder_lock(plan.out, "training"):
+            yield
+    except UserError as error:
+        raise TrainingError(str(error)) from None
+
+
+def scale_and_describe(plan: Plan, epochs: float | None = None, fit_minutes: float | None = None) -> Plan:
+    """Says what will be trained; returns the plan, its schedule scaled to a length if one is given.
+
+    Args:
+        plan: what is to be trained.
+        epochs: passes over the photos, of all phases together.
+        fit_minutes: about how long it shall take here. The scaled recipe is kept in the output folder, so that a later
+            start with the same arguments goes on with it.
+
+    Raises:
+        TrainingError: all objects are too small.
+    """
+    if epochs is not None:
+        plan = plan._replace(phases=scaled(plan.phases, round(epochs * len(plan.photos))))
+    _check_sizes(plan)
+    seconds = estimate_seconds(plan)
+    if fit_minutes is not None:
+        plan, seconds = _fit(plan, 60 * fit_minutes / seconds), 60 * fit_minutes
+    if plan.says:
+        print(_description(plan, seconds), flush=True)
+    return plan
+
+
+def _check_sizes(plan: Plan, most: int = 50) -> None:
+    """Refuses photos without any object of `min_area`, with the number that fits nine tenths of the objects."""
+    recipe, areas = plan.phases[0], []
+    for photo in plan.photos[:: max(1, len(plan.photos) // most)]:
+        with contextlib.suppress(Exception):  # unreadable photos are told by the sampler
+            sample = photo.dataset.get_sample(photo.index)
+            scale = min(1.0, recipe.long_side / max(sample.image.shape[:2]))
+            areas += [np.count_nonzero(sample.get_object_mask(i) > 0) * scale**2 for i in sample._objects]
+    areas = [area for area in areas if area > 0]
+    if areas and max(areas) < recipe.min_area and len(plan.photos) <= most:
+        raise TrainingError(
+            f"no object has min_area = {recipe.min_area} pixels, the largest has {max(areas):.0f} at a long side of "
+            f"{recipe.long_side}: use --min-area {max(1, int(np.quantile(areas, 0.1)))}"
+        )
+
+
+def estimate_seconds(plan: Plan) -> float:
+    """About how long all phases take here, by the time of one step at the first one's resolution and of one sample."""
+    recipe = dataclasses.replace(plan.phases[0], rounds=(0.0, 1.0), samples=10**9)
+    samples = solution.ClickSamples(plan.photos, recipe, plan.augmentator)
+    begin = time.perf_counter()
+    some = [samples[i] for i in range(2)]
+    loading = (time.perf_counter() - begin) / len(some) / max(1, solution.worker_count(plan.workers))
+    size = max(2, recipe.batch_size // plan.group.size)
+    batch = torch.utils.data.default_collate([some[i % 2] for i in range(size)])
+    run = Run(dataclasses.replace(recipe, batch_size=size), solution.ISModel(recipe.backbone).to(plan.device))
+    for _ in range(2):  # the first one warms up
+        begin = time.perf_counter()
+        float(run.step(batch))
+    pixel = (time.perf_counter() - begin) / batch["images"][:, 0].numel() / plan.group.size
+    return sum(n * max(pixel * side**2, loading) for phase in plan.phases for n, side in _stretches(phase))
+
+
+def _stretches(phase: Recipe) -> list[tuple[int, int]]:
+    """How many samples of a phase are taken at which side."""
+    begins = [min(begin, phase.samples) for begin, _ in phase.resolutions] + [phase.samples]
+    sides = [side for _, side in phase.resolutions]
+    return [(end - begin, side) for begin, end, side in zip(begins[:-1], begins[1:], sides, strict=True)]
+
+
+def _fit(plan: Plan, factor: float) -> Plan:
+    """The plan with its samples multiplied, or as an earlier start with the same output folder fitted it."""
+    kept = plan.out / "recipe.json"
+    if kept.is_file():
+        phases = tuple(map(recipe_from, read_json(kept)))
+        if list(map(_without_lengths, phases)) == list(map(_without_lengths, plan.phases)):
+            return plan._replace(phases=phases)
+    phases = scaled(plan.phases, max(1, round(sum(phase.samples for phase in plan.phases) * factor)))
+    if plan.says:
+        write_json(kept, list(map(plain_recipe, phases)))
+    return plan._replace(phases=phases)
+
+
+def _without_lengths(phase: Recipe) -> Recipe:
+    sides = tuple((number, side) for number, (_, side) in enumerate(phase.resolutions))
+    return dataclasses.replace(phase, samples=1, warm_up=0, lr_hold=0, resolutions=sides)
+
+
+def _description(plan: Plan, seconds: float) -> str:
+    """What will be trained, in four lines."""
+    source = plan.start or ("random weights" if plan.pretrained is False else "ImageNet weights")
+    lengths = ", ".join(f"{phase.samples:,}" for phase in plan.phases)
+    batches = ", ".join(dict.fromkeys(str(phase.batch_size) for phase in plan.phases))
+    held_out = f"{len(plan.held_out):,} held out" if plan.held_out else "none held out, so there is no validation"
+    duration = f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{max(1, round(seconds / 60))} minutes"
+    return (
+        f"photos: {len(plan.photos):,} of {plan.folder}, {held_out}\n"
+        f"phases: {len(plan.phases)}, from {source}: {lengths} samples in batches of {batches}\n"
+        f"time:   about {duration} on {plan.device}, all phases from their beginning\n"
+        f"result: {plan.checkpoint(len(plan.phases) - 1)}"
+    )
+
+
+def print_comparison(path: Path) -> None:
+    """IoU@1/2/3 on held-out photos before the first phase of a checkpoint and with it."""
+    phases = training_record(solution.read_checkpoint(path))["phases"]
+    rows = {"before": phases[0]["history"][:1], "after": [phases[-1]["metrics"]]}
+    print(f"{'held-out photos':16}" + "".join(f"{f'IoU@{k}':>8}" for k in (1, 2, 3)))
+    for name, (row,) in rows.items():
+        if "iou@3" in row:
+            print(f"{name:16}" + "".join(f"{row[f'iou@{k}']:8.3f}" for k in (1, 2, 3)))
+
+
+# ---------------------------------------------------------------------------------------------- command line
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the settings of the recipe, in groups, and --recipe-check."""
+    parser.add_argument("--recipe-check", action="store_const", const=True, help="train the first 1 %% and compare")
+    groups: dict[str, Any] = {}
+    for setting in dataclasses.fields(Recipe):
+        name = setting.metadata["group"]
+        if name not in groups:
+            groups[name] = parser.add_argument_group(f"recipe, of every phase: {name}")
+        kind = json.loads if isinstance(setting.default, tuple) else type(setting.default)
+        former = ["--stages"] if setting.name == "resolutions" else []
+        text = f"{setting.metadata['help']} (first phase: {json.dumps(setting.default)})".replace("%", "%%")
+        flag = f"--{setting.name.replace('_', '-')}"
+        groups[name].add_argument(flag, *former, dest=setting.name, type=kind, metavar="VALUE", help=text)
+
+
+def with_recipe(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `train_segmentation` from those of the command line: the shipped recipe with the given settings."""
+    names = {setting.name for setting in dataclasses.fields(Recipe)}
+    settings = {name: value for name, value in given.items() if name in names}
+    phases = override(solution.FINE_TUNING if "start" in given else solution.SHIPPED, settings)
+    return {**{name: value for name, value in given.items() if name not in names}, "recipe": phases}
+
+
+def scaled(phases: Sequence[Recipe], samples: int) -> tuple[Recipe, ...]:
+    """The phases with so many samples together: each has its share, at least a batch, and its schedule shrinks too."""
+    share = samples / sum(phase.samples for phase in phases)
+
+    def scale(phase: Recipe) -> Recipe:
+        resolutions = {round(begin * share): side for begin, side in phase.resolutions}
+        return dataclasses.replace(
+            phase,
+            samples=max(phase.batch_size, round(phase.samples * share)),
+            resolutions=tuple(sorted(resolutions.items())),
+            warm_up=round(phase.warm_up * share),
+            lr_hold=round(phase.lr_hold * share),
+        )
+
+    return tuple(scale(phase) for phase in phases)
+
+
+def override(phases: Sequence[Recipe], settings: dict[str, Any]) -> tuple[Recipe, ...]:
+    """Every phase with these settings; `samples` are those of all phases together, and seeds count up from `seed`.
+
+    Raises:
+        TrainingError: a setting does not fit one of the phases.
+    """
+    settings = dict(settings)
+    samples, seed = settings.pop("samples", None), settings.pop("seed", None)
+    phases = tuple(dataclasses.replace(phase, **settings) for phase in phases)
+    if samples is not None:  # what is given in samples stays as given
+        phases = tuple(dataclasses.replace(phase, **settings) for phase in scaled(phases, samples))
+    if seed is not None:
+        phases = tuple(dataclasses.replace(phase, seed=seed + number) for number, phase in enumerate(phases))
+    for number, phase in enumerate(phases, 1):
+        latest = {"resolutions": phase.resolutions[-1][0], "warm_up": phase.warm_up, "lr_hold": phase.lr_hold}
+        for name in latest.keys() & settings.keys():
+            if latest[name] >= phase.samples:
+                raise TrainingError(f"{name} {settings[name]} does not fit phase {number} of {phase.samples} samples")
+    return phases
+
+
+# ---------------------------------------------------------------------------------------------- records, recipe check
+
+_FORMER_NAMES = {
+    "stages": "resolutions", "rate": "lr", "backbone_factor": "backbone_lr", "steady": "lr_hold", "floor": "lr_min",
+    "clip": "max_grad_norm", "ema": "ema_decay", "stuff": "p_stuff", "part": "p_part", "merge": "p_merge",
+    "paste": "p_paste", "zoom": "p_zoom", "light": "p_brightness", "tint": "p_color_shift", "grey": "p_gray",
+    "blur": "p_blur", "jpeg": "p_jpeg", "first_centre": "p_center_click", "more_points": "p_more_points",
+    "exact": "p_exact_click", "overlap": "iou_weight",
+}  # fmt: skip
+
+
+def recipe_from(plain: Mapping[str, Any]) -> Recipe:
+    """A recipe from the plain containers of a file, those of checkpoint format 1 too; what it lacks has its default.
+
+    Raises:
+        TrainingError: a setting is unknown or out of its range.
+    """
+    plain = dict(plain)
+    if "stages" in plain:  # format 1 counted in parts of the phase
+        total = plain["samples"]
+        plain["stages"] = [[round(begin * total), side] for begin, side in plain["stages"]]
+        plain.update({name: round(plain[name] * total) for name in ("warm_up", "steady") if name in plain})
+        plain = {_FORMER_NAMES.get(name, name): value for name, value in plain.items() if name != "after"}
+    unknown = set(plain) - {setting.name for setting in dataclasses.fields(Recipe)}
+    if unknown:
+        raise TrainingError(f"the recipe has settings unknown to this solution.py: {', '.join(sorted(unknown))}")
+    return Recipe(**plain)
+
+
+def training_record(content: Mapping[str, Any]) -> dict[str, Any]:
+    """How a checkpoint was trained: {"ids", "held_out", "phases"}, a flat list of records; {} if it does not say.
+
+    Format 1 kept the record of the phase before, with all ids again, inside each record.
+    """
+    training = content.get("training") or {}
+    if "phases" in training or not training:
+        return training
+    phases, record = [], training
+    while record:
+        own = {name: value for name, value in record.items() if name not in ("after", "ids", "held_out")}
+        if "recipe" in own:
+            own["recipe"] = plain_recipe(recipe_from(own["recipe"]))
+        phases.insert(0, own)
+        record = record.get("after") or {}
+    return {"ids": training.get("ids", []), "held_out": training.get("held_out", []), "phases": phases}
+
+
+def check_recipe(folder: Path = Path("COCO_LVIS"), out: Path = Path("experiments"), **options: Any) -> bool:
+    """Trains the first hundredth of the shipped recipe again and compares its losses with the recorded ones.
+
+    The samples are the same, so the losses are compared in pairs. Rounding differs between machines, and small
+    differences grow; what must hold is that the mean difference is no more than the noise lets expect.
+
+    Args:
+        folder: COCO_LVIS.
+        out: for nothing but a state of an earlier check, which there is not.
+        options: pretrained, device and workers, as those of `train_segmentation`.
+
+    Returns:
+        Whether the losses follow the record: the mean difference is within three standard errors, or 0.01.
+    """
+    unknown = set(options) - {"pretrained", "device", "workers"}
+    if unknown:
+        raise TrainingError(f"the recipe check takes no {', '.join(sorted(unknown))}: it trains the recorded recipe")
+    path = Path(solution.__file__).with_name("checkpoint.pth")
+    record = training_record(solution.read_checkpoint(path))
+    first = record.get("phases", [{}])[0]
+    if not first.get("losses"):
+        raise TrainingError(f"{path} carries no record of its losses to compare with")
+    recorded = dict(map(tuple, first["losses"]))
+    photos, held_out, _ = solution.find_training_photos(folder, "checkpoint")
+    if len(photos) < len(record["ids"]):
+        raise TrainingError(f"{folder} lacks photos of {path}: without them its samples can't be made again")
+    phases = tuple(recipe_from(phase["recipe"]) for phase in record["phases"])
+    stretch = min(max(sum(phase.samples for phase in phases) // 100, 40 * phases[0].batch_size), max(recorded))
+    device = solution.choose_device(options.get("device"))
+    plan = Plan(phases[:1], folder, photos, held_out, Path(out) / "recipe-check", device, solution.Group(),
+                pretrained=options.get("pretrained", True), workers=options.get("workers"))
+    return _follows(plan, recorded, stretch // phases[0].batch_size)
+
+
+def _follows(plan: Plan, recorded: Mapping[int, float], count: int) -> bool:
+    """Trains so many batches and prints how their losses differ from the recorded ones."""
+    run, differences = solution.open_run(plan, 0), []
+    samples = solution.ClickSamples(plan.photos, run.recipe)
+    for batch in itertools.islice(solution.load_batches(run, samples, plan.workers), count):
+        loss = float(run.step(batch))
+        differences.append(loss - recorded[run.seen])
+        print(f"{run.seen:6d} samples: loss {loss:.4f}, recorded {recorded[run.seen]:.4f}", flush=True)
+    error = float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
+    follows = bool(abs(np.mean(differences)) <= max(3 * error, 0.01))
+    verdict = "follows" if follows else "DOES NOT follow"
+    print(f"mean difference {np.mean(differences):+.4f} +- {error:.4f}: {verdict} the record")
+    return follows
