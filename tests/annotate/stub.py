@@ -68,6 +68,11 @@ def stub_editor(images: Path, out: Path, masks: Path | None = None) -> Editor:
     return Editor(project, engine, Proposals(masks))
 
 
+def editor_of(folder: Path) -> Editor:
+    """An editor for folder/images that saves to folder/out, with folder/masks as proposals if they are there."""
+    return stub_editor(folder / "images", folder / "out", folder / "masks" if (folder / "masks").is_dir() else None)
+
+
 def write_pictures(folder: Path, *names: str, height: int = 60, width: int = 80) -> Path:
     """Pictures of noise; gives the folder."""
     folder.mkdir(exist_ok=True)
@@ -100,7 +105,7 @@ class Annotator:
         target = self.state["active"] if number is None else self.state["objects"][number]
         if target["mask"] is None:
             return np.zeros((self.state["height"], self.state["width"]), bool)
-        return self.editor.project.mask(self.picture, target["mask"])
+        return self.editor.project.masks(self.picture).mask(target["mask"])
 
 
 if __name__ == "__main__":

@@ -9,18 +9,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from stub import Annotator, StubModel, StubPredictor, stub_editor, write_pictures
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from stub import Annotator, StubModel, StubPredictor, editor_of, write_pictures
 
 from utils.annotate import session
 from utils.annotate.cache import ByteCache
-from utils.annotate.document import Document, replay
+from utils.annotate.document import Document
 from utils.annotate.editor import Editor
 from utils.annotate.engine import Engine
-from utils.annotate.errors import AnnotationError, ConflictError, NotFoundError, UnavailableError
-from utils.annotate.pictures import list_pictures, read_picture
+from utils.annotate.errors import AnnotationError, ConflictError, NoModelError, NotFoundError, UnavailableError
+from utils.annotate.operations import replay
+from utils.annotate.pictures import Picture, list_pictures, pictures_of, read_picture
 from utils.annotate.project import Project
 from utils.annotate.proposals import Proposals
 from utils.annotate.session import from_json, to_json
@@ -29,27 +30,16 @@ from utils.clicker import Click, Clicker
 SQUARE = [[10, 10], [10, 30], [30, 30], [30, 10]]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write_pictures(tmp_path / "images", "a.png", "b.png")
-    return tmp_path
-
-
-def editor_of(folder: Path) -> Editor:
-    return stub_editor(folder / "images", folder / "out", folder / "masks" if (folder / "masks").is_dir() else None)
-
-
-@pytest.fixture
-def person(folder: Path) -> Annotator:
-    return Annotator(editor_of(folder))
-
-
 def expected(clicks: list[tuple[int, int, bool]], prev_mask: np.ndarray | None = None, threshold: float = 0.5):
     """What the model says to clicks, asked directly."""
     predictor = StubPredictor()
     predictor.set_input_image(np.zeros((60, 80, 3), np.uint8))
     clicker = Clicker(init_clicks=[Click(is_positive, (y, x)) for y, x, is_positive in clicks])
     return predictor.get_prediction(clicker, prev_mask) > threshold
+
+
+def listed(images: Path) -> list[Picture]:
+    return pictures_of(images, list_pictures(images).pictures)
 
 
 def everything(person: Annotator) -> dict:
@@ -259,8 +249,9 @@ def proposed(folder: Path, image: np.ndarray | Image.Image, kind: str = "auto", 
     write_pictures(folder / "masks")
     image = image if isinstance(image, Image.Image) else Image.fromarray(image)
     image.save(folder / "masks" / name)
-    proposals, picture = Proposals(folder / "masks", kind), list_pictures(folder / "images")[0]
-    return [proposals.mask(picture, number, 60, 80) for number in proposals.numbers(picture, 60, 80)]
+    proposals, pictures = Proposals(folder / "masks", kind), listed(folder / "images")
+    proposals.pair(pictures)
+    return [proposals.mask(pictures[0], number, (60, 80)) for number in proposals.numbers(pictures[0], (60, 80))]
 
 
 TWO = np.zeros((60, 80), np.uint8)
@@ -274,14 +265,6 @@ def test_the_entries_of_a_palette_are_objects(folder, colours):
     image.putpalette([0, 0, 0, *colours])
     first, second = sorted(proposed(folder, image), key=np.count_nonzero)
     assert np.array_equal(first, TWO == 1) and np.array_equal(second, TWO == 2)
-
-
-def test_a_palette_of_greys_is_a_grey_picture(folder):
-    """Programs that make PNG files smaller write black and white as a palette, in any order."""
-    image = Image.frombytes("P", (80, 60), (TWO == 0).tobytes())
-    image.putpalette([255, 255, 255, 0, 0, 0])
-    [mask] = proposed(folder, image)
-    assert np.array_equal(mask, TWO > 0)
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -302,7 +285,6 @@ def test_many_objects_are_not_taken_for_probabilities(folder):
     labels = np.zeros((60, 80), np.uint8)
     labels[::5, ::8] = np.arange(1, 121).reshape(12, 10)
     assert len(proposed(folder, labels)) == 120  # as the PNG export writes more than 64 objects
-    assert len(proposed(folder, labels * 2)) == 1
     assert len(proposed(folder, labels * 2, "labels")) == 120
     assert np.array_equal(proposed(folder, labels, "probabilities"), [])
 
@@ -328,7 +310,7 @@ def test_proposals_are_counted_once_and_again_when_the_file_changes(with_proposa
 
 @pytest.mark.parametrize("content, notice", [
     (cv2.imencode(".png", np.ones((30, 80), np.uint8))[1].tobytes(), "a.png is 80x30, its picture 80x60"),
-    (b"no picture", "a.png can't be read"),
+    (b"no picture", "a.png is damaged"),
 ])
 def test_a_mask_that_cannot_be_used_is_named_and_the_picture_still_annotated(folder, content, notice):
     write_pictures(folder / "masks")
@@ -353,20 +335,20 @@ def attempt(person: Annotator, op: str, y: int, x: int) -> None:
     """A step of a person who doesn't look; refusals change nothing."""
     line = [[y, x], [y + 9, x + 5], [y + 2, x + 12]]
     fields = {
-        "click": dict(op="click", y=y, x=x, positive=True),
-        "negative": dict(op="click", y=y, x=x, positive=False),
-        "delete click": dict(op="delete click", index=x % 3),
-        "brush": dict(op="brush", points=line, radius=3, adds=True),
-        "erase": dict(op="brush", points=line, radius=3, adds=False),
-        "region": dict(op="region", points=line, adds=True),
-        "settings": dict(op="settings", settings={"threshold": 0.3 + x / 200}),
-        "protect": dict(op="protect", on=True),
-        "unprotect": dict(op="protect", on=False),
-        "relabel": dict(op="relabel", object=1 + y % 3, label="person"),
-        "edit": dict(op="edit", object=1 + y % 3),
-        "delete": dict(op="delete", object=1 + y % 3),
-        "mark": dict(op="mark", done=True),
-    }.get(op, dict(op=op))
+        "click": {"op": "click", "y": y, "x": x, "positive": True},
+        "negative": {"op": "click", "y": y, "x": x, "positive": False},
+        "delete click": {"op": "delete click", "index": x % 3},
+        "brush": {"op": "brush", "points": line, "radius": 3, "adds": True},
+        "erase": {"op": "brush", "points": line, "radius": 3, "adds": False},
+        "region": {"op": "region", "points": line, "adds": True},
+        "settings": {"op": "settings", "settings": {"threshold": 0.3 + x / 200}},
+        "protect": {"op": "protect", "on": True},
+        "unprotect": {"op": "protect", "on": False},
+        "relabel": {"op": "relabel", "object": 1 + y % 3, "label": "person"},
+        "edit": {"op": "edit", "object": 1 + y % 3},
+        "delete": {"op": "delete", "object": 1 + y % 3},
+        "mark": {"op": "mark", "done": True},
+    }.get(op, {"op": op})
     before = everything(person)
     try:
         person.do(**{"label": "car", **fields})
@@ -386,10 +368,10 @@ def test_any_work_is_undone_and_redone_exactly_and_read_back_from_the_disk(tmp_p
     states = {0: everything(person)}
     for op, y, x in work:
         attempt(person, op, y, x)
-        states[person.editor._session(person.picture).position] = everything(person)
+        states[person.editor.opened(person.picture.id).session.position] = everything(person)
     again = Annotator(Editor(Project(folder / "out"), person.editor.engine))
     assert everything(again) == everything(person)
-    position = again.editor._session(again.picture).position
+    position = again.editor.opened(again.picture.id).session.position
     for earlier in reversed(range(position)):
         again.do("undo")
         assert everything(again) == states[earlier]
@@ -397,7 +379,7 @@ def test_any_work_is_undone_and_redone_exactly_and_read_back_from_the_disk(tmp_p
         again.do("redo")
         assert everything(again) == states[later]
     files = {path.name for path in (folder / "out" / "masks" / "a.png").glob("*")}
-    assert files >= again.editor._session(again.picture).mask_files()
+    assert files >= again.editor.opened(again.picture.id).session.mask_files()
 
 
 def test_a_session_is_a_readable_file(person, folder):
@@ -416,7 +398,7 @@ def test_a_session_is_a_readable_file(person, folder):
 def test_a_session_survives_its_file(person, folder):
     person.click(20, 30)
     person.do("undo")
-    session = person.editor._session(person.picture)
+    session = person.editor.opened(person.picture.id).session
     assert from_json(to_json(session), Path("x")) == session
     assert stat.S_IMODE(os.stat(folder / "out" / "project.json").st_mode) & 0o044 == 0o044 & ~_umask()
 
@@ -523,7 +505,7 @@ def test_a_long_history_is_not_written_out_anew_for_each_step(person, monkeypatc
     person.click(40, 50)
     person.do("undo")
     assert sum(isinstance(value, dict) and value.get("op") == "brush" for value in dumped) == 0
-    now = person.editor._session(person.picture)
+    now = person.editor.opened(person.picture.id).session
     fresh = replace(now)  # without what is remembered
     assert to_json(fresh) == to_json(now) and fresh.document == now.document
 
@@ -537,7 +519,7 @@ def test_a_damaged_session_is_named_and_left_alone(person, folder, damage):
     with pytest.raises(AnnotationError, match=r"a\.png\.json"):
         Annotator(editor)
     assert path.read_text() == damage
-    assert editor.project.summaries[person.picture.id].status == "unreadable"
+    assert editor.project.summary(person.picture).status == "unreadable"
 
 
 @pytest.mark.parametrize("change, sentence", [
@@ -564,14 +546,14 @@ def test_nonsense_is_refused_in_a_sentence(person, change, sentence):
     assert person.editor.open(person.picture.id)["revision"] == 0
 
 
-def test_without_a_model_the_hand_still_works(folder):
+def test_without_a_model_brush_and_region_still_work(folder):
     def load(progress):
-        raise UnavailableError("The model can't be loaded: no file checkpoint.pth")
+        raise NoModelError("The model can't be loaded: no file checkpoint.pth")
 
     engine = Engine(load)
     engine.start()
     person = Annotator(Editor(Project(folder / "out", folder / "images"), engine))
-    with pytest.raises(UnavailableError, match=r"no file checkpoint\.pth"):
+    with pytest.raises(NoModelError, match=r"no file checkpoint\.pth"):
         person.click(20, 30)
     person.do("brush", points=[[20, 20]], radius=5, adds=True, label="car")
     assert person.mask().any()
@@ -586,7 +568,7 @@ def test_pictures_are_listed_in_natural_order_and_only_from_the_folder(tmp_path)
     write_pictures(tmp_path / "elsewhere", "secret.png")
     (images / "link.png").symlink_to(tmp_path / "elsewhere" / "secret.png")
     (images / "notes.txt").write_text("x")
-    assert [picture.name for picture in list_pictures(images)] == ["p1.png", "p2.png", "p10.png"]
+    assert [picture.name for picture in listed(images)] == ["p1.png", "p2.png", "p10.png"]
 
 
 @pytest.mark.parametrize("name", [
@@ -599,7 +581,7 @@ def test_any_file_name_works(tmp_path, name):
     with open(path, "wb") as file:
         file.write(cv2.imencode(".png", np.zeros((60, 80, 3), np.uint8))[1].tobytes())
     if os.fsencode(name).startswith(b"."):
-        assert list_pictures(tmp_path / "images") == []  # hidden files stay hidden
+        assert listed(tmp_path / "images") == []  # hidden files stay hidden
         return
     person = Annotator(editor_of(tmp_path))
     person.click(20, 30)
@@ -617,15 +599,15 @@ def test_a_decompression_bomb_is_not_opened(tmp_path):
     bomb[16:24] = (40_000).to_bytes(4, "big") * 2  # the header claims 1.6 gigapixels
     bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
     (images / "bomb.png").write_bytes(bomb)
-    with pytest.raises(AnnotationError, match=r"bomb\.png (has 1600 megapixels|claims)"):
-        read_picture(images / "bomb.png")
+    with pytest.raises(AnnotationError, match=r"bomb\.png has 1600 megapixels"):
+        read_picture(listed(images)[0])
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n"])
 def test_a_file_that_is_no_picture_is_named(tmp_path, content):
     (tmp_path / "bad.png").write_bytes(content)
     with pytest.raises(AnnotationError, match=r"bad\.png"):
-        read_picture(tmp_path / "bad.png")
+        read_picture(listed(tmp_path)[0])
 
 
 def test_a_picture_that_changed_its_size_is_refused(person, folder):

@@ -56,7 +56,7 @@ def test_a_mask_survives_its_png(mask):
 
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=20)))
 def test_a_hands_map_survives_its_png(hand):
-    png = masks.encode_hand(hand)
+    png = masks.encode_edits(hand)
     assert np.array_equal(masks.decode_map(png), hand)
     with Image.open(io.BytesIO(png)) as image:  # a strict reader: checksums, sizes
         image.verify()
@@ -102,14 +102,14 @@ def test_a_polygon_is_filled():
 def test_the_hand_overrules_the_model():
     mask = np.array([[True, True, False, False]])
     hand = np.array([[masks.UNTOUCHED, masks.ERASED, masks.PAINTED, masks.UNTOUCHED]], np.uint8)
-    assert masks.under_hand(mask, hand).tolist() == [[True, False, True, False]]
+    assert masks.with_edits(mask, hand).tolist() == [[True, False, True, False]]
 
 
 def test_a_click_against_the_hand_frees_that_patch_only():
     hand = np.zeros((5, 9), np.uint8)
     hand[1:3, 1:3] = hand[1:3, 5:7] = masks.PAINTED
-    freed = masks.released(hand, 1, 5, is_positive=False)
+    freed = masks.without_edit_at(hand, 1, 5, is_positive=False)
     assert hand[1, 5] == masks.PAINTED  # the map that was given is left alone
     assert not freed[:, 4:].any() and np.array_equal(freed[:, :4], hand[:, :4])
-    assert masks.released(hand, 1, 5, is_positive=True) is hand  # it agrees with the hand
-    assert masks.released(hand, 4, 8, is_positive=False) is hand  # nothing of the hand's there
+    assert masks.without_edit_at(hand, 1, 5, is_positive=True) is hand  # it agrees with the hand
+    assert masks.without_edit_at(hand, 4, 8, is_positive=False) is hand  # nothing of the hand's there

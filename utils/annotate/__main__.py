@@ -1,4 +1,4 @@
-"""The command line: `python -m utils.annotate IMAGES`, `... export DIR` and `... load-test`."""
+"""The command line: `python -m utils.annotate IMAGES`, `... export DIR`, `... import DIR`, `... empty-trash DIR`."""
 from __future__ import annotations
 
 import argparse
@@ -11,40 +11,47 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from utils.files import UserError, existing_file, shown_name, tolerant_output
+
 from .editor import Editor
-from .engine import CheckpointModel, Engine
+from .engine import CheckpointModel, Engine, no_model
 from .errors import AnnotationError
-from .export import FORMATS, counted, export
-from .load_test import add_arguments as add_load_test_arguments
-from .load_test import main as run_load_test
+from .export import FORMATS, ONLY, counted, export
+from .import_objects import KINDS as IMPORT_KINDS
+from .import_objects import import_objects
 from .project import Project
 from .proposals import KINDS, Proposals
 
 CHECKPOINT = Path(__file__).resolve().parents[2] / "checkpoint.pth"
 MISSING_EXTRA = "The annotation page needs two more packages: pip install -r utils/annotate/requirements.txt"
+BROWSERS = ".browsers"  # in the output folder: digests of the cookies of those who were let in
 
 
 def _serve_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m utils.annotate",
         description="Serves a page on which the objects of a folder of pictures are annotated by clicks.",
-        epilog="Other commands: `export DIR` writes the annotation in a known format, `load-test` measures the server; "
-               "each has its own --help. A folder of one of these names is given as ./export.",
+        epilog="Other commands: `export DIR` writes the annotation in a known format, `import DIR` takes objects in, "
+               "`empty-trash DIR` deletes what was replaced; each has its own --help. A folder of one of these names "
+               "is given as ./export.",
     )
     parser.add_argument("images", type=Path, metavar="IMAGES", help="the folder of pictures; it is only read")
+    parser.add_argument("--recursive", action="store_true", default=None, help="pictures of its subfolders too")
     group = parser.add_argument_group("annotation")
     group.add_argument("--out", type=Path, help="where everything is saved (default: IMAGES_annotations beside it)")
     group.add_argument("--labels", default="", help="names of classes, separated by commas")
     group.add_argument("--masks", type=Path, help="folder of masks to propose: NAME.png for NAME.jpg; each value above "
-                       "0, palette entry or colour is an object; a grey map of more than 64 values that reaches above "
-                       "one half is a model's probability map")
+                       "0, palette entry or colour is an object; a grey map whose values lie along outlines is a "
+                       "model's probability map or has soft edges, and proposes what is above one half")
     group.add_argument("--masks-are", choices=KINDS, default="auto", help="what the masks hold where that rule would "
                        "be wrong (default: %(default)s)")
-    group.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="of the model (default: checkpoint.pth)")
+    group.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="of the model, or an exported one (default: "
+                       "checkpoint.pth)")
+    group.add_argument("--without-model", action="store_true", help="brush, region and proposals only")
     group = parser.add_argument_group("serving")
     group.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
-    group.add_argument("--host", default="127.0.0.1", help="address to listen on; any but this machine's own asks "
-                       "browsers for a one-time token. Without encryption: an SSH tunnel is safer")
+    group.add_argument("--host", default="127.0.0.1", help="address to listen on; browsers show a one-time token. "
+                       "Without encryption: for any address but this machine's own an SSH tunnel is safer")
     group.add_argument("--open", action="store_true", help="open the page in this machine's browser")
     return parser
 
@@ -56,7 +63,11 @@ def _export_parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=FORMATS, required=True, help="what to write")
     parser.add_argument("--to", type=Path, help="folder to write (default: DIR/export/FORMAT)")
     parser.add_argument("--polygons", action="store_true", help="coco: polygons instead of RLE")
-    parser.add_argument("--only-done", action="store_true", help="leave out pictures that aren't marked as done")
+    parser.add_argument("--link", action="store_true", help="yolo, voc: hard links to the pictures in place of copies; "
+                        "who edits one then edits the original")
+    parser.add_argument("--only", choices=ONLY, default="all", help="pictures that are done, or approved (default: "
+                        "%(default)s)")
+    parser.add_argument("--only-done", action="store_const", const="done", dest="only", help="the same as --only done")
     return parser
 
 
@@ -64,22 +75,39 @@ def _export(arguments: Sequence[str]) -> None:
     options = _export_parser().parse_args(arguments)
     to = options.to or options.folder / "export" / options.format
     project = Project(options.folder)
-    count = export(project, to, options.format, options.only_done, options.polygons, _show_progress)
-    print(f"{counted(count)} written to {to}")
+    result = export(project, to, options.format, options.only, options.polygons, options.link, _show_progress)
+    print(result.text(to))
+
+
+def _import(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m utils.annotate import",
+                                     description="Takes objects of another tool or model into an annotation project.")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the project's output folder; no server may run on it")
+    parser.add_argument("source", type=Path, metavar="FROM", help="coco: the JSON file; else the folder")
+    parser.add_argument("--format", choices=FORMATS, required=True, help="what it holds")
+    parser.add_argument("--as", dest="kind", choices=IMPORT_KINDS, default="objects", help="finished objects, or "
+                        "proposals to accept (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    project = Project(options.folder)
+    project.lock()
+    print(import_objects(project, options.source, options.format, options.kind))
+
+
+def _empty_trash(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m utils.annotate empty-trash",
+                                     description="Deletes masks and sessions that were replaced or deleted.")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the project's output folder; no server may run on it")
+    project = Project(parser.parse_args(arguments).folder)
+    project.lock()
+    print(f"{project.empty_trash()} files deleted")
 
 
 def _show_progress(done: int, total: int) -> None:
     """A bar on stderr, where a person looks."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and total:
         filled = 30 * done // total
         print(f"\r[{'#' * filled}{'.' * (30 - filled)}] {done}/{total}", end="\n" if done == total else "",
               file=sys.stderr, flush=True)
-
-
-def _load_test(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m utils.annotate load-test", description=run_load_test.__doc__)
-    add_load_test_arguments(parser)
-    run_load_test(parser.parse_args(arguments))
 
 
 # ---------------------------------------------------------------------------------------------- serving
@@ -90,33 +118,47 @@ def _serve(arguments: Sequence[str]) -> None:
     try:
         import uvicorn
 
-        from . import server
+        from . import patience, server
     except ImportError as error:
         raise AnnotationError(f"{MISSING_EXTRA} ({error})") from error
     editor = _editor(options)
     listener = listen(options.host, options.port)
     app, address = _application(server, editor, options.host, listener.getsockname()[1])
-    editor.engine.start()
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3, server_header=False,
+                            http=patience.PatientProtocol)
+    running = uvicorn.Server(config)
+    failures: list[str] = []
+
+    def stop(sentence: str) -> None:
+        failures.append(sentence)
+        running.should_exit = True
+
+    editor.engine.start(stop if not options.without_model else lambda sentence: None)
     if options.open:
         threading.Timer(1.0, webbrowser.open, [address()]).start()
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3, server_header=False)
-    uvicorn.Server(config).run(sockets=[listener])
+    running.run(sockets=[listener])
+    if failures:
+        raise AnnotationError(f"{failures[0]} Mend that, or start --without-model.")
 
 
 def _editor(options: argparse.Namespace) -> Editor:
     images = options.images.resolve()
     if not images.is_dir():
         raise AnnotationError(f"The pictures' folder {options.images} doesn't exist.")
+    if not options.without_model:
+        existing_file(options.checkpoint)
     out = options.out or images.with_name(images.name + "_annotations")
     labels = [label for label in options.labels.split(",") if label.strip()]
-    project = Project(out, images, labels)
-    if not project.pictures:
-        raise AnnotationError(f"There are no pictures in {options.images} (JPEG, PNG, BMP, WebP or TIFF).")
+    proposals = Proposals(options.masks, options.masks_are)
+    project = Project(out, images, labels, options.recursive)
     project.lock()
     project.save()
-    print(f"{counted(len(project.pictures))} of {images}, saved to {out.resolve()}", flush=True)
-    return Editor(project, Engine(lambda progress: CheckpointModel(options.checkpoint, progress)),
-                  Proposals(options.masks, options.masks_are))
+    print(f"{counted(len(project.pictures))} of {shown_name(images)}, saved to {shown_name(out.resolve())}", flush=True)
+    load = no_model if options.without_model else lambda progress: CheckpointModel(options.checkpoint, progress)
+    editor = Editor(project, Engine(load), proposals)
+    for remark in filter(None, (project.left_out, *editor.problems)):
+        print(remark, flush=True)
+    return editor
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -137,11 +179,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _application(server: ModuleType, editor: Editor, host: str, port: int) -> tuple[Any, Callable[[], str]]:
-    """The application and the page's address, which is printed; with a token unless only this machine can call."""
-    if host in server.LOOPBACK:
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-        print(f"Annotate at {address}   (Ctrl+C ends; every step is saved)", flush=True)
-        return server.create_app(editor), lambda: address
+    """The application and the page's address with its token, which is printed, now and whenever it was used."""
     is_any = host in ("0.0.0.0", "::")
     name = socket.gethostname() if is_any else f"[{host}]" if ":" in host else host
     tokens: list[str] = []
@@ -149,21 +187,24 @@ def _application(server: ModuleType, editor: Editor, host: str, port: int) -> tu
     def announce(token: str) -> None:
         tokens.append(token)
         which = "Annotate" if len(tokens) == 1 else "A browser was let in. Another one gets in"
-        print(f"{which} at http://{name}:{port}/?token={token}", flush=True)
+        more = "   (Ctrl+C ends; every step is saved)" if len(tokens) == 1 else ""
+        print(f"{which} at http://{name}:{port}/?token={token}{more}", flush=True)
 
     hosts = None if is_any else frozenset({host.lower(), *server.LOOPBACK})
-    return server.create_app(editor, hosts, announce), lambda: f"http://{name}:{port}/?token={tokens[-1]}"
+    app = server.create_app(editor, hosts, announce, editor.project.out / BROWSERS)
+    return app, lambda: f"http://{name}:{port}/?token={tokens[-1]}"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs a command; gives the exit status."""
-    commands = {"export": _export, "load-test": _load_test}
+    tolerant_output()
+    commands = {"export": _export, "import": _import, "empty-trash": _empty_trash}
     try:
         if arguments and arguments[0] in commands:
             commands[arguments[0]](arguments[1:])
         else:
             _serve(arguments)
-    except AnnotationError as error:
+    except UserError as error:
         print(f"annotate: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

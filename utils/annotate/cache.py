@@ -34,6 +34,10 @@ class ByteCache:
         self.put(key, value)
         return value
 
+    def __contains__(self, key: Hashable) -> bool:
+        with self._lock:
+            return key in self._entries
+
     def put(self, key: Hashable, value: Value) -> None:
         """Remembers a value, and forgets the ones that were not used for longest."""
         with self._lock:

@@ -1,229 +1,264 @@
-"""Reads what the page asks for, and refuses in a sentence what it can't mean."""
+"""Reads what the page asks for, and refuses in a sentence what it can't mean. The limits stand here, once."""
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from .document import Document, Settings, Step
-from .errors import AnnotationError, ConflictError
-from .project import MAX_LABEL_LENGTH
-from .session import Session
+from .errors import AnnotationError
 
 Change = dict[str, Any]
-
-MAX_POINTS = 20_000  # of a stroke or a polygon
-MAX_RADIUS = 500
-LIMITS = {"threshold": (0.01, 0.99), "expand_ratio": (1.0, 4.0), "working_size": (64, 1024)}
+Shape = tuple[int, int]  # (H, W)
 
 
-def check_change(change: Any, session: Session, project: str) -> Change:
-    """A change with an id, made on the present revision and, if it names one, in the project of this key.
+@dataclass(frozen=True)
+class Limit:
+    """A number from low to high, both included."""
 
-    Raises:
-        ConflictError: it was made on another revision, or in another project that this address served before.
-        AnnotationError: it is no change at all.
-    """
-    if not isinstance(change, dict) or not isinstance(change.get("op"), str):
-        raise AnnotationError("The request is not a change to a picture; reload the page.")
-    if not (isinstance(change.get("id"), str) and re.fullmatch(r"[0-9A-Za-z-]{8,64}", change["id"])):
-        raise AnnotationError("The change has no id; reload the page.")
-    if change.get("project", project) != project:
-        raise ConflictError("Another project is served here now; the page loads it.")
-    if change.get("revision") != session.revision:
-        raise ConflictError("This picture was changed in another tab; it has been loaded again.")
-    return change
+    low: float
+    high: float
+    is_whole: bool = False
 
 
-def as_step(change: Change, session: Session) -> Step:
-    """The step that a change describes, still without the masks that it leads to.
-
-    Raises:
-        AnnotationError: a value is missing or wrong, or the step makes no sense in the present document.
-    """
-    if change["op"] not in _READERS:
-        raise AnnotationError(f"The page asked for {change['op']!r}, which this server doesn't know; reload the page.")
-    return {"op": change["op"], **_READERS[change["op"]](change, session)}
+POINTS = Limit(1, 20_000, is_whole=True)  # of a line
+RADIUS = Limit(0.5, 500)  # of the brush, in pixels
+LABEL_LENGTH = Limit(1, 60, is_whole=True)
+NOTE_LENGTH = Limit(0, 1000, is_whole=True)
+PROPOSALS = Limit(1, 65_535, is_whole=True)  # accepted at once
+SETTINGS = {  # of the model, see document.Settings; zoom_in is a flag
+    "threshold": Limit(0.01, 0.99),
+    "expand_ratio": Limit(1.0, 4.0),
+    "working_size": Limit(64, 1024, is_whole=True),
+}
+REVIEWS = ("approved", "sent back", "open")
 
 
 # ---------------------------------------------------------------------------------------------- values
 
 
-def _number(change: Change, name: str, low: float, high: float) -> float:
+def number(change: Change, name: str, limit: Limit) -> float:
+    """A number within its limit, an int where it must be whole."""
     value = change.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise AnnotationError(f"{name} must be a number from {low:g} to {high:g}.")
-    return value
-
-
-def _integer(change: Change, name: str, low: int, high: int) -> int:
-    value = _number(change, name, low, high)
-    if value != int(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not limit.low <= value <= limit.high:
+        raise AnnotationError(f"{name} must be a number from {limit.low:g} to {limit.high:g}.")
+    if limit.is_whole and value != int(value):
         raise AnnotationError(f"{name} must be a whole number.")
-    return int(value)
+    return int(value) if limit.is_whole else value
 
 
-def _flag(change: Change, name: str) -> bool:
+def flag(change: Change, name: str) -> bool:
+    """True or false."""
     if not isinstance(change.get(name), bool):
         raise AnnotationError(f"{name} must be true or false.")
     return change[name]
 
 
-def _label(change: Change) -> str:
-    label = change.get("label")
-    if not isinstance(label, str) or not label.strip() or len(label) > MAX_LABEL_LENGTH or not label.isprintable():
-        raise AnnotationError(f"The label must be 1 to {MAX_LABEL_LENGTH} printable characters.")
-    return label.strip()
+def label_name(name: Any) -> str:
+    """The name of a class, in the spelling that people of its script use."""
+    is_text = isinstance(name, str) and bool(name.strip())
+    if not is_text or len(name.strip()) > LABEL_LENGTH.high or any(is_control(letter) for letter in name):
+        raise AnnotationError(f"A label must be 1 to {LABEL_LENGTH.high} characters without control characters.")
+    return name.strip()
 
 
-def _points(change: Change, session: Session, least: int) -> list[list[float]]:
-    points = change.get("points")
-    if not isinstance(points, list) or not least <= len(points) <= MAX_POINTS:
-        raise AnnotationError(f"A line needs {least} to {MAX_POINTS} points.")
-    reach = 2.0 * max(session.width, session.height)
-    for point in points:
+def is_control(letter: str) -> bool:
+    """Whether a character breaks lines or can't be sent; joiners, which Persian and Hindi need, don't."""
+    return letter < " " or "\x7f" <= letter <= "\x9f" or letter in "\u2028\u2029" or "\ud800" <= letter <= "\udfff"
+
+
+def points(change: Change, shape: Shape, least: int) -> list[list[float]]:
+    """A line of (y, x) near the picture."""
+    given = change.get("points")
+    if not isinstance(given, list) or not least <= len(given) <= POINTS.high:
+        raise AnnotationError(f"A line needs {least} to {POINTS.high} points.")
+    reach = 2.0 * max(shape)
+    for point in given:
         is_pair = isinstance(point, list) and len(point) == 2
         if not is_pair or not all(type(value) in (int, float) and abs(value) <= reach for value in point):
             raise AnnotationError("A point of the line is not a pair of numbers near the picture.")
-    return [[round(value, 2) for value in point] for point in points]
+    return [[round(value, 2) for value in point] for point in given]
 
 
-def _settings(change: Change) -> dict[str, Any]:
+def settings(change: Change) -> dict[str, Any]:
     """Settings of the model, those that were given."""
     given = change.get("settings", {})
     if not isinstance(given, dict) or not set(given) <= set(Settings().__dict__):
         raise AnnotationError("The settings have names that this server doesn't know; reload the page.")
-    settings: dict[str, Any] = {name: _number(given, name, *LIMITS[name]) for name in LIMITS if name in given}
-    if "working_size" in settings:
-        settings["working_size"] = _integer(given, "working_size", *LIMITS["working_size"])
-    if "zoom_in" in given:
-        settings["zoom_in"] = _flag(given, "zoom_in")
-    return settings
+    read = {name: number(given, name, limit) for name, limit in SETTINGS.items() if name in given}
+    return {**read, "zoom_in": flag(given, "zoom_in")} if "zoom_in" in given else read
 
 
-def _newborn(change: Change, document: Document) -> dict[str, Any]:
+def new_object(change: Change, document: Document) -> dict[str, Any]:
     """What a new object needs, if the step begins one."""
-    return {} if document.active else {"label": _label(change), "settings": _settings(change)}
+    return {} if document.active else {"label": label_name(change.get("label")), "settings": settings(change)}
 
 
 def _existing(change: Change, document: Document) -> int:
-    object_id = _integer(change, "object", 1, document.next_id)
+    object_id = number(change, "object", Limit(1, document.next_id, is_whole=True))
     if document.find(object_id) is None:
         raise AnnotationError("This object doesn't exist any more.")
     return object_id
 
 
-def _need_active(document: Document, what: str) -> None:
+def _need_active(document: Document, purpose: str) -> None:
     if document.active is None:
-        raise AnnotationError(f"There is no object in work to {what}; click on one first.")
+        raise AnnotationError(f"There is no object in work to {purpose}; click on one first.")
 
 
 # ---------------------------------------------------------------------------------------------- operations
+# Each gives the fields of a step, still without the masks that it leads to.
 
 
-def _read_click(change: Change, session: Session) -> Step:
-    return {
-        "y": _integer(change, "y", 0, session.height - 1),
-        "x": _integer(change, "x", 0, session.width - 1),
-        "positive": _flag(change, "positive"),
-        **_newborn(change, session.document),
-    }
+def read_click(change: Change, document: Document, shape: Shape) -> Step:
+    """A click on a pixel of the picture."""
+    y, x = (number(change, name, Limit(0, side - 1, is_whole=True)) for name, side in zip("yx", shape, strict=True))
+    return {"y": y, "x": x, "positive": flag(change, "positive"), **new_object(change, document)}
 
 
-def _read_delete_click(change: Change, session: Session) -> Step:
-    _need_active(session.document, "delete a click of")
-    count = len(session.document.active.clicks)
+def _need_inside(line: list[list[float]], shape: Shape) -> None:
+    if not any(-0.5 <= y <= shape[0] - 0.5 and -0.5 <= x <= shape[1] - 0.5 for y, x in line):
+        raise AnnotationError("All of it lies outside the picture.")
+
+
+def read_stroke(change: Change, document: Document, shape: Shape) -> Step:
+    """A line on the object or off it."""
+    line = points(change, shape, least=1)
+    _need_inside(line, shape)
+    return {"points": line, "positive": flag(change, "positive"), **new_object(change, document)}
+
+
+def read_lasso(change: Change, document: Document, shape: Shape) -> Step:
+    """A loose contour round the object, or round what is none of it."""
+    line = points(change, shape, least=3)
+    _need_area(line, shape, "A lasso")
+    is_positive = flag(change, "positive") if "positive" in change else True
+    return {"points": line, "positive": is_positive, **new_object(change, document)}
+
+
+def read_box(change: Change, document: Document, shape: Shape) -> Step:
+    """A box with the object inside; corners in any order."""
+    given = change.get("box")
+    if not isinstance(given, list) or len(given) != 4:
+        raise AnnotationError("A box has four numbers: top, left, bottom and right.")
+    corners = points({"points": [given[:2], given[2:]]}, shape, least=2)
+    _need_area(corners, shape, "A box")
+    low, high = ([pick(along) for along in zip(*corners, strict=True)] for pick in (min, max))
+    return {"box": [*low, *high], **new_object(change, document)}
+
+
+def _need_area(line: list[list[float]], shape: Shape, name: str) -> None:
+    for along, side in zip(zip(*line, strict=True), shape, strict=True):
+        if min(max(along), side - 0.5) - max(min(along), -0.5) < 1:
+            raise AnnotationError(f"{name} needs at least a pixel of the picture on each side.")
+
+
+def read_delete_prompt(change: Change, document: Document, shape: Shape) -> Step:
+    """The number of a prompt of the object in work."""
+    _need_active(document, "delete a click of")
+    count = len(document.active.prompts)
     if count == 0:
         raise AnnotationError("The object has no clicks to delete.")
-    return {"index": _integer(change, "index", 0, count - 1)}
+    return {"index": number(change, "index", Limit(0, count - 1, is_whole=True))}
 
 
-def _read_clear(change: Change, session: Session) -> Step:
-    _need_active(session.document, "clear")
+def read_clear(change: Change, document: Document, shape: Shape) -> Step:
+    """Nothing but an object in work is needed."""
+    _need_active(document, "clear")
     return {}
 
 
-def _read_brush(change: Change, session: Session) -> Step:
+def read_brush(change: Change, document: Document, shape: Shape) -> Step:
+    """The way of the brush."""
     return {
-        "adds": _flag(change, "adds"),
-        "radius": _number(change, "radius", 0.5, MAX_RADIUS),
-        "points": _points(change, session, least=1),
-        **_newborn(change, session.document),
+        "adds": flag(change, "adds"),
+        "radius": number(change, "radius", RADIUS),
+        "points": points(change, shape, least=1),
+        **new_object(change, document),
     }
 
 
-def _read_region(change: Change, session: Session) -> Step:
-    adds, points = _flag(change, "adds"), _points(change, session, least=3)
-    return {"adds": adds, "points": points, **_newborn(change, session.document)}
+def read_region(change: Change, document: Document, shape: Shape) -> Step:
+    """A polygon."""
+    adds, line = flag(change, "adds"), points(change, shape, least=3)
+    return {"adds": adds, "points": line, **new_object(change, document)}
 
 
-def _proposal(change: Change, session: Session) -> int:
-    number = _integer(change, "proposal", 0, 65_535)
-    targets = (*session.document.objects, session.document.active)
-    if any(target is not None and target.proposal == number for target in targets):
+def _taken(document: Document) -> set[int | None]:
+    return {target.proposal for target in (*document.objects, document.active) if target is not None}
+
+
+def _proposal(change: Change, taken: set[int | None]) -> int:
+    chosen = number(change, "proposal", Limit(0, 2**31, is_whole=True))
+    if chosen in taken:
         raise AnnotationError("This proposal has been taken already.")
-    return number
+    return chosen
 
 
-def _read_take(change: Change, session: Session) -> Step:
-    return {"proposal": _proposal(change, session), "label": _label(change), "settings": _settings(change)}
+def read_take_proposal(change: Change, document: Document, shape: Shape) -> Step:
+    """A proposal that hasn't been taken."""
+    chosen = _proposal(change, _taken(document))
+    return {"proposal": chosen, "label": label_name(change.get("label")), "settings": settings(change)}
 
 
-def _read_accept(change: Change, session: Session) -> Step:
+def read_accept_proposals(change: Change, document: Document, shape: Shape) -> Step:
+    """Several of them, each once."""
     numbers = change.get("proposals")
-    if not isinstance(numbers, list) or not 1 <= len(numbers) <= 1000:
+    if not isinstance(numbers, list) or not PROPOSALS.low <= len(numbers) <= PROPOSALS.high:
         raise AnnotationError("There are no proposals to accept.")
-    proposals = [{"proposal": _proposal({"proposal": number}, session)} for number in numbers]
+    taken = _taken(document)
+    proposals = [{"proposal": _proposal({"proposal": chosen}, taken)} for chosen in numbers]
     if len({proposal["proposal"] for proposal in proposals}) < len(proposals):
         raise AnnotationError("A proposal can be accepted once only.")
-    return {"label": _label(change), "proposals": proposals}
+    return {"label": label_name(change.get("label")), "proposals": proposals}
 
 
-def _read_set(change: Change, session: Session) -> Step:
-    _need_active(session.document, "change the settings of")
-    return {"settings": _settings(change)}
+def read_nothing(change: Change, document: Document, shape: Shape) -> Step:
+    """For steps that are in session files only."""
+    raise AnnotationError("Objects are imported by the command `python -m utils.annotate import`.")
 
 
-def _read_protect(change: Change, session: Session) -> Step:
-    return {"on": _flag(change, "on")}
+def read_settings(change: Change, document: Document, shape: Shape) -> Step:
+    """Settings for the object in work."""
+    _need_active(document, "change the settings of")
+    return {"settings": settings(change)}
 
 
-def _read_relabel(change: Change, session: Session) -> Step:
+def read_protect(change: Change, document: Document, shape: Shape) -> Step:
+    """On or off."""
+    return {"on": flag(change, "on")}
+
+
+def read_relabel(change: Change, document: Document, shape: Shape) -> Step:
+    """A class for an object; the one in work if none is named."""
     if "object" in change:
-        return {"object": _existing(change, session.document), "label": _label(change)}
-    _need_active(session.document, "label")
-    return {"object": session.document.active.id, "label": _label(change)}
+        return {"object": _existing(change, document), "label": label_name(change.get("label"))}
+    _need_active(document, "label")
+    return {"object": document.active.id, "label": label_name(change.get("label"))}
 
 
-def _read_finish(change: Change, session: Session) -> Step:
-    _need_active(session.document, "finish")
-    if session.document.active.mask is None:
+def read_finish(change: Change, document: Document, shape: Shape) -> Step:
+    """Nothing but an object in work with pixels is needed."""
+    _need_active(document, "finish")
+    if document.active.mask is None:
         raise AnnotationError("The object in work has no pixels yet; click on it, or clear it.")
     return {}
 
 
-def _read_chosen(change: Change, session: Session) -> Step:
-    return {"object": _existing(change, session.document)}
+def read_object(change: Change, document: Document, shape: Shape) -> Step:
+    """An object that exists."""
+    return {"object": _existing(change, document)}
 
 
-def _read_mark(change: Change, session: Session) -> Step:
-    return {"done": _flag(change, "done")}
+def read_mark(change: Change, document: Document, shape: Shape) -> Step:
+    """Done or not."""
+    return {"done": flag(change, "done")}
 
 
-_READERS: dict[str, Callable[[Change, Session], Step]] = {
-    "click": _read_click,
-    "delete click": _read_delete_click,
-    "clear": _read_clear,
-    "brush": _read_brush,
-    "region": _read_region,
-    "take proposal": _read_take,
-    "accept proposals": _read_accept,
-    "settings": _read_set,
-    "protect": _read_protect,
-    "relabel": _read_relabel,
-    "finish": _read_finish,
-    "edit": _read_chosen,
-    "delete": _read_chosen,
-    "mark": _read_mark,
-}
-
+def read_review(change: Change, document: Document, shape: Shape) -> Step:
+    """What the reviewer says."""
+    state, note = change.get("state"), change.get("note", "")
+    if state not in REVIEWS:
+        raise AnnotationError(f"The review must be one of {', '.join(REVIEWS)}.")
+    if not isinstance(note, str) or len(note) > NOTE_LENGTH.high or any(is_control(c) and c != "\n" for c in note):
+        raise AnnotationError(f"A note must be text of at most {NOTE_LENGTH.high} characters.")
+    return {"state": state, "note": note}

@@ -1,11 +1,10 @@
 """What a picture's annotation is, and how each step changes it. Nothing here reads a file or asks the model.
 
-A document is the result of its steps, one after the other: `replay`. A step is a plain dict, as it stands in the
-session file; it names the masks that came out of it, so that undo and redo need neither model nor arithmetic.
+A document is the result of its steps, one after the other. A step is a plain dict, as it stands in the session file; it
+names the masks that came out of it, so that undo and redo need neither model nor arithmetic.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,21 +12,28 @@ Step = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Click:
-    """A click on pixel (y, x), positive on the object, negative off it."""
+class Prompt:
+    """What a person showed the model about an object.
 
-    y: int
-    x: int
-    is_positive: bool
+    Attributes:
+        kind: "click", "box", "stroke" or "lasso".
+        points: (y, x), pixel centres at whole numbers: the pixel of a click, two opposite corners of a box, the line of
+            a stroke, the corners of a loose contour round the object.
+        is_positive: on the object; negative ones are off it.
+    """
+
+    kind: str
+    points: tuple[tuple[float, float], ...]
+    is_positive: bool = True
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the model is asked about one object; None is the model's own value.
+    """How the model predicts one object; None is the model's own value.
 
     Attributes:
         threshold: probabilities above it are the object.
-        zoom_in: look at the object only.
+        zoom_in: predict on a box about the object only.
         expand_ratio: of the zoom-in box about its centre.
         working_size: network inputs have about working_size**2 pixels.
     """
@@ -43,11 +49,11 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Start:
-    """The mask (a file's name) that the clicks from number `clicks` on start from."""
+class InitialMask:
+    """The mask (a file's name) that the prompts from number `prompts` on start from."""
 
     mask: str
-    clicks: int
+    prompts: int
 
 
 @dataclass(frozen=True)
@@ -56,30 +62,35 @@ class Target:
 
     Attributes:
         id: 1, 2, ... in the order of beginning; never used twice in a picture.
-        label: its class.
-        clicks: all clicks that shaped it, in order.
+        label: the key of its class.
+        prompts: all prompts that shaped it, in order.
         mask: file of the present mask; None while there is none.
-        start: what the clicks start from, if not from nothing.
-        hand: file of the map of what was painted and erased by hand.
-        is_brushed: the hand was at work since the last click, which the model hasn't seen.
-        settings: how the model is asked.
+        initial: what the prompts start from, if not from nothing.
+        edits: file of the map of manual edits, see `masks.with_edits`.
+        is_edited: it was edited by hand since the last prompt; the model hasn't seen that.
+        settings: how the model predicts it.
         proposal: number of the proposal that it began with.
     """
 
     id: int
     label: str
-    clicks: tuple[Click, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
     mask: str | None = None
-    start: Start | None = None
-    hand: str | None = None
-    is_brushed: bool = False
+    initial: InitialMask | None = None
+    edits: str | None = None
+    is_edited: bool = False
     settings: Settings = Settings()
     proposal: int | None = None
 
     @property
-    def clicks_before_start(self) -> int:
-        """How many clicks the model needn't be asked about, because a mask replaced what they gave."""
-        return self.start.clicks if self.start else 0
+    def prompts_before_initial(self) -> int:
+        """How many prompts the model needn't be given, because a mask replaced what they led to."""
+        return self.initial.prompts if self.initial else 0
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether the mask is the model's answer to prompts."""
+        return len(self.prompts) > self.prompts_before_initial
 
 
 @dataclass(frozen=True)
@@ -91,14 +102,18 @@ class Document:
         active: the object in work.
         protects: the mask of the object in work leaves out the pixels of finished ones.
         is_done: the person is through with the picture.
+        review: "approved", "sent back" or "" by who looked at it afterwards.
+        note: what the reviewer wrote.
         next_id: for the next object.
-        spent: clicks made so far, those included that were deleted later.
+        spent: prompts made so far, those included that were deleted later.
     """
 
     objects: tuple[Target, ...] = ()
     active: Target | None = None
     protects: bool = True
     is_done: bool = False
+    review: str = ""
+    note: str = ""
     next_id: int = 1
     spent: int = 0
 
@@ -111,7 +126,7 @@ class Document:
 # ---------------------------------------------------------------------------------------------- steps
 
 
-def begun(document: Document, step: Step) -> Document:
+def begin(document: Document, step: Step) -> Document:
     """The document with an object in work, the one there is or a new one."""
     if document.active:
         return document
@@ -121,65 +136,84 @@ def begun(document: Document, step: Step) -> Document:
 
 def _changed(document: Document, **changes: Any) -> Document:
     """Another state of the object in work; touching one takes back that the picture is done."""
-    return replace(document, active=replace(document.active, **changes), is_done=False)
+    return replace(document, active=replace(document.active, **changes), is_done=False, review="")
 
 
-def _click(document: Document, step: Step) -> Document:
-    document = begun(document, step)
+def prompt_of(step: Step) -> Prompt:
+    """The prompt that a step makes."""
+    if step["op"] == "click":
+        return Prompt("click", ((step["y"], step["x"]),), step["positive"])
+    if step["op"] == "box":
+        top, left, bottom, right = step["box"]
+        return Prompt("box", ((top, left), (bottom, right)))
+    return Prompt(step["op"], tuple((y, x) for y, x in step["points"]), step["positive"])
+
+
+def add_prompt(document: Document, step: Step) -> Document:
+    """A click, box, stroke or lasso."""
+    document = begin(document, step)
     active = document.active
-    click = Click(step["y"], step["x"], step["positive"])
-    start = active.start
-    if active.mask and (active.is_brushed or not (active.clicks or start)):
-        start = Start(active.mask, len(active.clicks))  # the model shall see what the hand did
-    document = _changed(document, clicks=(*active.clicks, click), mask=step["mask"], start=start,
-                        hand=step.get("hand", active.hand), is_brushed=False)
+    initial = active.initial
+    if active.mask and (active.is_edited or not (active.prompts or initial)):
+        initial = InitialMask(active.mask, len(active.prompts))  # the model shall see the manual edits
+    document = _changed(document, prompts=(*active.prompts, prompt_of(step)), mask=step["mask"], initial=initial,
+                        edits=step.get("edits", active.edits), is_edited=False)
     return replace(document, spent=document.spent + 1)
 
 
-def _delete_click(document: Document, step: Step) -> Document:
+def delete_prompt(document: Document, step: Step) -> Document:
+    """The object without one of its prompts."""
     active, index = document.active, step["index"]
-    start = active.start
-    if start and index < start.clicks:
-        start = replace(start, clicks=start.clicks - 1)
-    clicks = active.clicks[:index] + active.clicks[index + 1 :]
-    return _changed(document, clicks=clicks, start=start, mask=step["mask"])
+    initial = active.initial
+    if initial and index < initial.prompts:
+        initial = replace(initial, prompts=initial.prompts - 1)
+    prompts = active.prompts[:index] + active.prompts[index + 1 :]
+    return _changed(document, prompts=prompts, initial=initial, mask=step["mask"])
 
 
-def _clear(document: Document, step: Step) -> Document:
-    return _changed(document, clicks=(), mask=None, start=None, hand=None, is_brushed=False, proposal=None)
+def clear(document: Document, step: Step) -> Document:
+    """The object in work from the beginning."""
+    return _changed(document, prompts=(), mask=None, initial=None, edits=None, is_edited=False, proposal=None)
 
 
-def _brush(document: Document, step: Step) -> Document:
-    return _changed(begun(document, step), mask=step["mask"], hand=step["hand"], is_brushed=True)
+def brush(document: Document, step: Step) -> Document:
+    """Pixels painted or erased."""
+    return _changed(begin(document, step), mask=step["mask"], edits=step["edits"], is_edited=True)
 
 
-def _region(document: Document, step: Step) -> Document:
-    document = begun(document, step)
-    start = Start(step["mask"], len(document.active.clicks)) if step["mask"] else None
-    return _changed(document, mask=step["mask"], start=start, hand=step["hand"], is_brushed=False)
+def region(document: Document, step: Step) -> Document:
+    """A polygon added or cut out, which the next prompts start from."""
+    document = begin(document, step)
+    initial = InitialMask(step["mask"], len(document.active.prompts)) if step["mask"] else None
+    return _changed(document, mask=step["mask"], initial=initial, edits=step["edits"], is_edited=False)
 
 
-def _take(document: Document, step: Step) -> Document:
-    document = begun(_put_away(document), step)
-    return _changed(document, mask=step["mask"], start=Start(step["mask"], 0), proposal=step["proposal"])
+def take_proposal(document: Document, step: Step) -> Document:
+    """A proposal as the beginning of an object."""
+    document = begin(finish(document), step)
+    return _changed(document, mask=step["mask"], initial=InitialMask(step["mask"], 0), proposal=step["proposal"])
 
 
-def _accept(document: Document, step: Step) -> Document:
+def accept_proposals(document: Document, step: Step) -> Document:
+    """Proposals as finished objects."""
     for proposal in step["proposals"]:
-        document = _put_away(_take(document, {**step, **proposal}))
+        document = finish(take_proposal(document, {**step, **proposal}))
     return document
 
 
-def _set(document: Document, step: Step) -> Document:
+def change_settings(document: Document, step: Step) -> Document:
+    """Other settings for the object in work."""
     return _changed(document, settings=Settings(**step["settings"]), mask=step["mask"])
 
 
-def _protect(document: Document, step: Step) -> Document:
+def protect(document: Document, step: Step) -> Document:
+    """Finished objects are protected from now on, or not."""
     document = replace(document, protects=step["on"])
     return _changed(document, mask=step["mask"]) if document.active else document
 
 
-def _relabel(document: Document, step: Step) -> Document:
+def relabel(document: Document, step: Step) -> Document:
+    """Another class for an object."""
     def rename(target: Target) -> Target:
         return replace(target, label=step["label"]) if target.id == step["object"] else target
 
@@ -187,7 +221,7 @@ def _relabel(document: Document, step: Step) -> Document:
     return replace(document, objects=tuple(map(rename, document.objects)), active=active)
 
 
-def _put_away(document: Document, step: Step | None = None) -> Document:
+def finish(document: Document, step: Step | None = None) -> Document:
     """The object in work is finished; one without a mask vanishes."""
     active = document.active
     if active is None or active.mask is None:
@@ -196,49 +230,28 @@ def _put_away(document: Document, step: Step | None = None) -> Document:
     return replace(document, objects=tuple(objects), active=None)
 
 
-def _edit(document: Document, step: Step) -> Document:
-    document = _put_away(document)
+def edit(document: Document, step: Step) -> Document:
+    """A finished object in work again."""
+    document = finish(document)
     chosen = document.find(step["object"])
     others = tuple(target for target in document.objects if target is not chosen)
-    return replace(document, objects=others, active=chosen, is_done=False)
+    return replace(document, objects=others, active=chosen, is_done=False, review="")
 
 
-def _delete(document: Document, step: Step) -> Document:
+def delete(document: Document, step: Step) -> Document:
+    """The picture without an object."""
     objects = tuple(target for target in document.objects if target.id != step["object"])
     is_active = document.active is not None and document.active.id == step["object"]
-    return replace(document, objects=objects, active=None if is_active else document.active)
+    return replace(document, objects=objects, active=None if is_active else document.active, review="")
 
 
-def _mark(document: Document, step: Step) -> Document:
-    return replace(_put_away(document) if step["done"] else document, is_done=step["done"])
+def mark(document: Document, step: Step) -> Document:
+    """The picture is done, or not."""
+    return replace(finish(document) if step["done"] else document, is_done=step["done"], review="")
 
 
-OPERATIONS: dict[str, Callable[[Document, Step], Document]] = {
-    "click": _click,
-    "delete click": _delete_click,
-    "clear": _clear,
-    "brush": _brush,
-    "region": _region,
-    "take proposal": _take,
-    "accept proposals": _accept,
-    "settings": _set,
-    "protect": _protect,
-    "relabel": _relabel,
-    "finish": _put_away,
-    "edit": _edit,
-    "delete": _delete,
-    "mark": _mark,
-}
-
-
-def apply(document: Document, step: Step) -> Document:
-    """The document after one more step."""
-    return OPERATIONS[step["op"]](document, step)
-
-
-def replay(steps: Iterable[Step]) -> Document:
-    """The document that these steps make from nothing."""
-    document = Document()
-    for step in steps:
-        document = apply(document, step)
-    return document
+def review(document: Document, step: Step) -> Document:
+    """What a reviewer says about the picture: approved and sent back imply that it was done."""
+    state = "" if step["state"] == "open" else step["state"]
+    document = finish(document) if state == "approved" else document
+    return replace(document, review=state, note=step["note"], is_done=document.is_done or state == "approved")

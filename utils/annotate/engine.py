@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import sys
 import threading
 from collections import OrderedDict
@@ -14,13 +13,17 @@ import numpy as np
 
 from utils.clicker import Click as ModelClick
 from utils.clicker import Clicker
+from utils.files import UserError
 
-from .document import Settings, Target
-from .errors import UnavailableError
+from .document import Prompt, Settings, Target
+from .errors import NoModelError
+from .prompts import as_clicks, enclosed, last_enclosing, zoom_box
 
 KEPT_PREDICTORS = 2  # each holds one decoded picture
+PREVIEW_SIZE = 128  # of the inputs for what is shown under a resting pointer
 
 Progress = Callable[[float, str], None]
+Image = Callable[[], np.ndarray]  # gives a picture, uint8 (H, W, 3) RGB
 
 
 class ClickPredictor(Protocol):
@@ -48,41 +51,38 @@ class Model(Protocol):
 
 
 class CheckpointModel:
-    """The model of solution.py with a checkpoint.
+    """A model that `utils.models` can open: a checkpoint, an exported network.
 
     Args:
-        checkpoint: the file.
+        source: the file.
         progress: told (fraction, what happens now) while it loads.
 
     Raises:
-        UnavailableError: the checkpoint can't be used; the message says why.
+        NoModelError: it can't be used; the message says why.
     """
 
-    def __init__(self, checkpoint: Path, progress: Progress = lambda fraction, text: None) -> None:
+    def __init__(self, source: Path, progress: Progress = lambda fraction, text: None) -> None:
         progress(0.05, "starting PyTorch")
         import torch  # slow, and not needed to look at pictures
 
-        from solution import CheckpointError, ISModel, Predictor
+        from utils.models import model_digests, open_model
 
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        progress(0.5, f"reading {checkpoint.name}")
-        self.name = checkpoint.name
-        model = ISModel()
+        progress(0.5, f"reading {source.name}")
+        self.name = source.name
         try:
-            self.digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-            model.restore_from_checkpoint(str(checkpoint), self._device)
-        except (OSError, CheckpointError) as error:
-            raise UnavailableError(f"The model can't be loaded: {error}") from error
-        self._model, self._predictor = model.eval(), Predictor
-        plain = Predictor(self._model, self._device)
-        self.defaults = Settings(model.pred_thr, plain.zoom_in, plain.expand_ratio, plain.working_size)
+            self.digest = model_digests(source)[source.name]
+            self._model = open_model(source, "cuda" if torch.cuda.is_available() else "cpu")
+            plain = self._model.new_predictor()
+        except UserError as error:
+            raise NoModelError(f"The model can't be loaded: {error}", "no_model", reason=str(error)) from error
+        self.defaults = Settings(self._model.threshold, plain.zoom_in, plain.expand_ratio, plain.working_size)
         progress(0.8, "first prediction")
         self._warm_up(plain)
 
     def predictor(self, settings: Settings) -> ClickPredictor:
         """A Predictor with these settings."""
         options = {name: value for name, value in settings.given().items() if name != "threshold"}
-        return self._predictor(self._model, self._device, **options)
+        return self._model.new_predictor(**options)
 
     @staticmethod
     def _warm_up(predictor: ClickPredictor) -> None:
@@ -91,8 +91,13 @@ class CheckpointModel:
         predictor.get_prediction(Clicker(init_clicks=[ModelClick(True, (128, 128))]))
 
 
+def no_model(progress: Progress) -> Model:
+    """In the place of a model, for those who want none."""
+    raise NoModelError("There is no model (--without-model).", "no_model", reason="--without-model")
+
+
 class Engine:
-    """Loads a model in the background and asks it. `probability` is for one thread at a time.
+    """Loads a model in the background and asks it. `probability` and `mask` are for one thread at a time.
 
     Args:
         load: gives the model; called once, in a thread of its own.
@@ -104,20 +109,23 @@ class Engine:
         self._settled = threading.Event()
         self._error: str | None = None
         self._progress = (0.0, "waiting")
-        self._predictors: OrderedDict[tuple, _Dialogue] = OrderedDict()
+        self._interactions: OrderedDict[tuple, _Interaction] = OrderedDict()
+        self._preview: tuple[str, ClickPredictor] | None = None
 
-    def start(self) -> None:
-        """Begins to load the model."""
-        threading.Thread(target=self._run_load, name="model loader", daemon=True).start()
+    def start(self, failed: Callable[[str], None] = lambda sentence: None) -> None:
+        """Begins to load the model; `failed` is told if that can't be done, in the loading thread."""
+        threading.Thread(target=self._run_load, args=(failed,), name="model loader", daemon=True).start()
 
-    def _run_load(self) -> None:
+    def _run_load(self, failed: Callable[[str], None]) -> None:
         try:
             self._model = self._load(self._report)
-        except UnavailableError as error:
+        except NoModelError as error:
             self._error = str(error)
         except Exception as error:  # whatever goes wrong, the page must be able to say so
             self._error = f"The model can't be loaded: {type(error).__name__}: {error}"
         self._settled.set()
+        if self._error:
+            failed(self._error)
 
     def _report(self, fraction: float, text: str) -> None:
         self._progress = (fraction, text)
@@ -131,6 +139,11 @@ class Engine:
         return {"state": "ready", "name": self._model.name, "digest": self._model.digest,
                 "defaults": self._model.defaults.given()}
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the model can be asked now."""
+        return self._model is not None
+
     def wait(self) -> None:
         """Returns when the model is loaded or has failed to."""
         self._settled.wait()
@@ -139,65 +152,82 @@ class Engine:
         """The model; waits until it is loaded.
 
         Raises:
-            UnavailableError: it could not be loaded.
+            NoModelError: it could not be loaded.
         """
         self.wait()
         if self._model is None:
-            raise UnavailableError(f"{self._error} Brush and region still work.")
+            raise NoModelError(f"{self._error} Brush and region still work.", "no_model", reason=self._error)
         return self._model
 
     def checkpoint(self) -> dict[str, str]:
         """{"file", "sha256"} of the model."""
         return {"file": self.model().name, "sha256": self.model().digest}
 
-    def prepare(self, picture_id: str, image: Callable[[], np.ndarray]) -> None:
-        """Gets ready for clicks on a picture, if the model is there."""
+    def prepare(self, picture_id: str, image: Image) -> None:
+        """Gets ready for prompts on a picture, if the model is there."""
         if self._model is not None:
-            self._dialogue(picture_id, Settings(), image)
+            self._interaction(picture_id, Settings(), image)
 
-    def probability(
-        self, picture_id: str, image: Callable[[], np.ndarray], target: Target, start: np.ndarray | None
-    ) -> np.ndarray:
+    def probability(self, picture_id: str, image: Image, target: Target, initial: np.ndarray | None) -> np.ndarray:
         """The model's answer for an object in work, as a map.
 
         Args:
             picture_id: of the picture.
-            image: gives the picture, uint8 (H, W, 3) RGB; asked for only if it isn't known.
-            target: the object; it has clicks after its start.
-            start: the mask bool (H, W) of target.start, if it has one.
+            image: gives the picture; called only if it isn't known.
+            target: the object; it has prompts after its initial mask.
+            initial: the mask bool (H, W) of target.initial, if it has one.
 
         Returns:
             float32 (H, W) in [0, 1].
 
         Raises:
-            UnavailableError: there is no model.
+            NoModelError: there is no model.
         """
-        dialogue = self._dialogue(picture_id, target.settings, image)
-        return dialogue.predictor.get_prediction(dialogue.clicker(target, start))
+        return self._interaction(picture_id, target.settings, image).probability(target, initial)
 
-    def mask(
-        self, picture_id: str, image: Callable[[], np.ndarray], target: Target, start: np.ndarray | None
-    ) -> np.ndarray:
+    def mask(self, picture_id: str, image: Image, target: Target, initial: np.ndarray | None) -> np.ndarray:
         """`probability` above the object's threshold, or else the model's: bool (H, W)."""
-        defaults = self.model().defaults
-        threshold = defaults.threshold if target.settings.threshold is None else target.settings.threshold
-        dialogue = self._dialogue(picture_id, target.settings, image)
-        return dialogue.predictor.get_mask(dialogue.clicker(target, start), threshold=threshold)
+        threshold = target.settings.threshold
+        if threshold is None:
+            threshold = self.model().defaults.threshold
+        return self._interaction(picture_id, target.settings, image).mask(target, initial, threshold)
 
-    def _dialogue(self, picture_id: str, settings: Settings, image: Callable[[], np.ndarray]) -> _Dialogue:
+    def preview(self, picture_id: str, image: Image, shape: tuple[int, int], target: Target,
+                before: np.ndarray | None) -> np.ndarray:
+        """The mask bool (H, W) that the last prompt gives, with one small forward pass. For a thread of its own.
+
+        Args:
+            picture_id: of the picture.
+            image: gives the picture; called only if it isn't known.
+            shape: its (H, W).
+            target: the object with the prompt.
+            before: its mask bool (H, W) without it, if it has one.
+        """
+        known, predictor = self._preview or (None, None)
+        if known != picture_id:
+            predictor = self.model().predictor(Settings(working_size=PREVIEW_SIZE))
+            predictor.set_input_image(image())
+            self._preview = picture_id, predictor
+        clicks = [ModelClick(is_positive, (y, x)) for prompt in target.prompts
+                  for y, x, is_positive in as_clicks(prompt, shape)]
+        start = (np.zeros(shape, bool) if before is None else before).astype(np.float32)
+        threshold = self.model().defaults.threshold if target.settings.threshold is None else target.settings.threshold
+        return predictor.get_prediction(Clicker(init_clicks=clicks), start) > threshold
+
+    def _interaction(self, picture_id: str, settings: Settings, image: Image) -> _Interaction:
         options = Settings(**{**settings.given(), "threshold": None})
         key = (picture_id, options)
-        if key not in self._predictors:
+        if key not in self._interactions:
             _give_back_memory()
-            self._predictors[key] = _Dialogue(self.model().predictor(options), image())
-        self._predictors.move_to_end(key)
-        while len(self._predictors) > KEPT_PREDICTORS:
-            self._predictors.popitem(last=False)
-        return self._predictors[key]
+            self._interactions[key] = _Interaction(self.model(), options, image())
+        self._interactions.move_to_end(key)
+        while len(self._interactions) > KEPT_PREDICTORS:
+            self._interactions.popitem(last=False)
+        return self._interactions[key]
 
 
 def _give_back_memory() -> None:
-    """glibc keeps what was freed in pieces; over a thousand pictures that came to 150 MiB."""
+    """Glibc keeps what was freed in pieces; over a thousand pictures that came to 150 MiB."""
     if sys.platform != "linux":  # elsewhere there is no glibc, and Windows can't even look itself up
         return
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -205,26 +235,67 @@ def _give_back_memory() -> None:
         trim(0)
 
 
-class _Dialogue:
-    """A predictor on one picture, and where its present line of clicks started."""
+class _Interaction:
+    """A predictor on one picture, and where its present line of clicks began.
 
-    def __init__(self, predictor: ClickPredictor, image: np.ndarray) -> None:
-        self.predictor = predictor
-        self._image = image
+    Prompts reach it as clicks, see `prompts.as_clicks`. A box or lasso begins a new line: the object is looked for in
+    that part of the picture alone, and later clicks start from what was found there.
+    """
+
+    def __init__(self, model: Model, settings: Settings, image: np.ndarray) -> None:
+        self._model, self._settings, self._image = model, settings, image
+        self._predictor = model.predictor(settings)
         self._begin(None)
 
-    def _begin(self, line: tuple | None) -> None:
-        self.predictor.set_input_image(self._image)
-        self._line = line
+    def _begin(self, line: tuple | None, start: np.ndarray | None = None) -> None:
+        self._predictor.set_input_image(self._image)
+        self._line, self._start, self._given = line, start, None
 
-    def clicker(self, target: Target, start: np.ndarray | None) -> Clicker:
-        """The object's clicks for the predictor, which knows now where they started."""
-        clicks = [ModelClick(click.is_positive, (click.y, click.x)) for click in target.clicks]
-        before = target.clicks_before_start
-        line = target.start and (target.start.mask, target.clicks[:before])
+    def probability(self, target: Target, initial: np.ndarray | None) -> np.ndarray:
+        clicker = self._clicker(target, initial)
+        return self._start if clicker is None else self._predictor.get_prediction(clicker)
+
+    def mask(self, target: Target, initial: np.ndarray | None, threshold: float) -> np.ndarray:
+        clicker = self._clicker(target, initial)
+        return self._start > threshold if clicker is None else self._predictor.get_mask(clicker, threshold=threshold)
+
+    def _clicker(self, target: Target, initial: np.ndarray | None) -> Clicker | None:
+        """The object's clicks for the predictor, which knows now what they start from; None if a box was the last."""
+        first = target.prompts_before_initial
+        box = last_enclosing(target.prompts[first:])
+        begin = first if box is None else first + box + 1
+        line = (target.initial and target.initial.mask, target.prompts[:begin]) if begin or target.initial else None
         if line != self._line:
-            self._begin(line)
-            if start is not None:
-                self.predictor.get_prediction(Clicker(init_clicks=clicks[: before + 1]), start.astype(np.float32))
+            start = None if initial is None else initial.astype(np.float32)
+            self._begin(line, start if box is None else self._within(target.prompts[first:begin], start))
+        clicks, before = self._clicks(target.prompts), len(self._clicks(target.prompts[:begin]))
+        if len(clicks) == before:
+            return None
+        given = [(click.coords, click.is_positive) for click in clicks[: before + 1]]
+        if self._start is not None and given != self._given:
+            self._predictor.get_prediction(Clicker(init_clicks=clicks[: before + 1]), self._start)
+            self._given = given
         return Clicker(init_clicks=clicks)
 
+    def _clicks(self, prompts: tuple[Prompt, ...]) -> list[ModelClick]:
+        return [ModelClick(is_positive, (y, x)) for prompt in prompts
+                for y, x, is_positive in as_clicks(prompt, self._image.shape[:2])]
+
+    def _within(self, prompts: tuple[Prompt, ...], start: np.ndarray | None) -> np.ndarray:
+        """Probabilities float32 (H, W) of the object that the last prompt encloses; earlier ones count in there."""
+        shape, box = self._image.shape[:2], prompts[-1]
+        top, left, bottom, right = zoom_box(box, shape)
+        margin = round(0.2 * max(bottom - top, right - left))
+        top, left = max(0, top - margin), max(0, left - margin)
+        part = np.s_[top : bottom + margin, left : right + margin]
+        height, width = self._image[part].shape[:2]
+        clicks = [ModelClick(click.is_positive, (click.coords[0] - top, click.coords[1] - left))
+                  for click in self._clicks(prompts)]
+        clicks = [click for click in clicks if 0 <= click.coords[0] < height and 0 <= click.coords[1] < width]
+        predictor = self._model.predictor(Settings(zoom_in=False, working_size=self._settings.working_size))
+        predictor.set_input_image(np.ascontiguousarray(self._image[part]))
+        found = np.zeros(shape, np.float32)
+        if start is not None:
+            predictor.get_prediction(Clicker(init_clicks=clicks[:1]), np.ascontiguousarray(start[part]))
+        found[part] = predictor.get_prediction(Clicker(init_clicks=clicks))
+        return found * enclosed(box, shape)

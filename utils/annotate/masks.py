@@ -1,11 +1,10 @@
-"""Masks as PNG files, as outlines and as what a hand draws.
+"""Masks as PNG files, as outlines and as what is drawn by hand.
 
 A mask is bool (H, W). An outline runs along the edges of pixels: its corners are whole numbers (y, x), where (0, 0) is
 the upper left corner of the first pixel, so that filling it gives back exactly the mask.
 """
 from __future__ import annotations
 
-import hashlib
 import struct
 import zlib
 from collections.abc import Sequence
@@ -13,6 +12,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+
+from utils.files import digest
 
 Points = Sequence[Sequence[float]]  # (y, x), pixel centres at whole numbers
 
@@ -24,9 +25,9 @@ def encode_mask(mask: np.ndarray) -> bytes:
     return _plain_png(np.packbits(mask, axis=1), mask.shape, bits=1)
 
 
-def encode_hand(hand: np.ndarray) -> bytes:
-    """A hand's map uint8 (H, W), see `under_hand`, as grey PNG."""
-    return _plain_png(hand, hand.shape, bits=8)
+def encode_edits(edits: np.ndarray) -> bytes:
+    """A map of manual edits uint8 (H, W), see `with_edits`, as grey PNG."""
+    return _plain_png(edits, edits.shape, bits=8)
 
 
 def encode_map(values: np.ndarray) -> bytes:
@@ -52,7 +53,7 @@ def decode_map(png: bytes) -> np.ndarray | None:
 
 def file_name(png: bytes) -> str:
     """The name under which a mask is stored: equal masks have equal names, so that files never change."""
-    return hashlib.sha256(png).hexdigest()[:20] + ".png"
+    return digest(png)[:20] + ".png"
 
 
 # ---------------------------------------------------------------------------------------------- outlines
@@ -131,13 +132,19 @@ def svg_path(polygons: Sequence[np.ndarray]) -> str:
     return "".join(parts)
 
 
-def describe(mask: np.ndarray) -> dict[str, Any]:
-    """What the page draws: {"path": SVG path data, "box": [top, left, bottom, right] or None, "area": pixels}."""
+def describe(mask: np.ndarray, at: tuple[int, int] = (0, 0)) -> dict[str, Any]:
+    """What the page draws: {"path": SVG path data, "box": [top, left, bottom, right] or None, "area": pixels}.
+
+    Args:
+        mask: bool (H, W), a part of the picture.
+        at: where its upper left pixel lies in the picture.
+    """
     box = bounding_box(mask)
     if box is None:
         return {"path": "", "box": None, "area": 0}
     area = np.count_nonzero(mask[box[0] : box[2], box[1] : box[3]])
-    return {"path": svg_path(outline(mask, box)), "box": box, "area": int(area)}
+    path = svg_path([polygon + at for polygon in outline(mask, box)])
+    return {"path": path, "box": tuple(side + at[axis % 2] for axis, side in enumerate(box)), "area": int(area)}
 
 
 # ---------------------------------------------------------------------------------------------- drawn by hand
@@ -191,19 +198,19 @@ def polygon(shape: tuple[int, int], points: Points) -> np.ndarray:
     return canvas.view(bool)
 
 
-# What the hand decided about a pixel, as values of a map uint8 (H, W)
+# What manual edits decided about a pixel, as values of a map uint8 (H, W)
 UNTOUCHED, ERASED, PAINTED = 0, 127, 255
 
 
-def under_hand(mask: np.ndarray, hand: np.ndarray | None) -> np.ndarray:
-    """A mask with what the hand painted and without what it erased."""
-    return mask if hand is None else (mask & (hand != ERASED)) | (hand == PAINTED)
+def with_edits(mask: np.ndarray, edits: np.ndarray | None) -> np.ndarray:
+    """A mask with what was painted and without what was erased."""
+    return mask if edits is None else (mask & (edits != ERASED)) | (edits == PAINTED)
 
 
-def released(hand: np.ndarray, y: int, x: int, is_positive: bool) -> np.ndarray:
-    """The hand's map without the patch that a click of the other kind contradicts."""
-    if hand[y, x] != (ERASED if is_positive else PAINTED):
-        return hand
-    freed = hand.copy()
+def without_edit_at(edits: np.ndarray, y: int, x: int, is_positive: bool) -> np.ndarray:
+    """The map of edits without the patch that a click of the other kind contradicts."""
+    if edits[y, x] != (ERASED if is_positive else PAINTED):
+        return edits
+    freed = edits.copy()
     cv2.floodFill(freed, None, (x, y), UNTOUCHED, flags=8)
     return freed

@@ -1,31 +1,49 @@
-"""Masks that annotation starts from: a folder with one picture of labels, or a model's output, for each photo."""
+"""Masks that annotation starts from: a folder with one label map, or a model's output, for each photo."""
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+
+from utils.files import shown_name
+from utils.folders import pair_by_name
+from utils.images import COLOUR, ImageError, read_labels
+from utils.labels import object_values, soft_values
 
 from .cache import ByteCache
 from .errors import AnnotationError, NotFoundError
-from .pictures import PILLOW_FORMATS, Picture, read_bytes
+from .pictures import MAX_PIXELS, Picture, list_pictures
 
-SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 KINDS = ("auto", "labels", "probabilities")
-MAX_LABELS = 64  # a grey map of more values that reaches above one half holds probabilities
 MAX_COLOURS = 1000  # objects of a coloured picture
 CACHE_BYTES = 64 * 2**20
+
+Shape = tuple[int, int]
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a file proposes.
+
+    Attributes:
+        values: uint8 or uint16 (H, W).
+        boxes: of each object, by its value: (top, left, bottom, right), the last two beyond it.
+    """
+
+    values: np.ndarray
+    boxes: dict[int, Box]
 
 
 class Proposals:
     """Masks to propose, from a folder.
 
     The mask of photo.jpg is photo.png (or photo.jpg.png). Each value above 0, each entry of a palette but the first or
-    each colour but black is one proposed object. A grey map of more than 64 values that reaches above one half is a
-    model's probability map, 255 (65,535 with 16 bits, 1 in a float TIFF) for certainty, and proposes what is above one
+    each colour but black is one proposed object. A grey map whose values lie along outlines is a model's probability
+    map, or has soft edges: 255 (65,535 with 16 bits, 1 in a float TIFF) for certainty; it proposes what is above one
     half.
 
     Args:
@@ -38,96 +56,110 @@ class Proposals:
 
     def __init__(self, folder: Path | None = None, kind: str = "auto") -> None:
         if folder is not None and not folder.is_dir():
-            raise AnnotationError(f"The folder of masks {folder} doesn't exist.")
+            raise AnnotationError(f"The folder of masks {shown_name(folder)} doesn't exist.")
         self._folder = folder
         self._kind = kind
-        self._maps = ByteCache(CACHE_BYTES, size=lambda entry: entry[0].nbytes)
+        self._masks: dict[str, Path] = {}
+        self._maps = ByteCache(CACHE_BYTES, size=lambda labels: labels.values.nbytes)
 
-    def numbers(self, picture: Picture, height: int, width: int) -> Sequence[int]:
-        """Which proposals a picture has.
+    def pair(self, pictures: Iterable[Picture]) -> tuple[str, ...]:
+        """Finds the mask of each picture; gives a sentence for each that can't be told."""
+        if self._folder is None:
+            return ()
+        found = pair_by_name([Path(picture.name) for picture in pictures], list_pictures(self._folder).pictures)
+        self._masks = {name.as_posix(): path for name, path in found.masks.items()}
+        return found.problems
+
+    def numbers(self, picture: Picture, shape: Shape) -> Iterable[int]:
+        """Which proposals a picture has, in order.
 
         Raises:
-            AnnotationError: its mask can't be read or is not (height, width).
+            AnnotationError: its mask can't be read or is not of the picture's shape (H, W).
         """
-        path = self._path(picture)
-        return () if path is None else self._read(path, height, width)[1]
+        labels = self._labels(picture, shape)
+        return labels.boxes if labels else ()
 
-    def mask(self, picture: Picture, number: int, height: int, width: int) -> np.ndarray:
+    def mask(self, picture: Picture, number: int, shape: Shape) -> np.ndarray:
         """A proposed mask, bool (H, W).
 
         Raises:
             NotFoundError: there is no such proposal.
         """
-        path = self._path(picture)
-        labels, numbers = (None, ()) if path is None else self._read(path, height, width)
-        if number not in numbers:
+        part, (top, left, bottom, right) = self.part(picture, number, shape)
+        mask = np.zeros(shape, bool)
+        mask[top:bottom, left:right] = part
+        return mask
+
+    def part(self, picture: Picture, number: int, shape: Shape) -> tuple[np.ndarray, Box]:
+        """A proposed mask in its box: bool (bottom - top, right - left), (top, left, bottom, right).
+
+        Raises:
+            NotFoundError: there is no such proposal.
+        """
+        labels = self._labels(picture, shape)
+        if labels is None or number not in labels.boxes:
             raise NotFoundError("There is no such proposal.")
-        return labels == number
+        top, left, bottom, right = labels.boxes[number]
+        return labels.values[top:bottom, left:right] == number, labels.boxes[number]
 
-    def _path(self, picture: Picture) -> Path | None:
-        if self._folder is None:
+    def _labels(self, picture: Picture, shape: Shape) -> Labels | None:
+        path = self._masks.get(picture.name)
+        if path is None:
             return None
-        names = (stem + suffix for stem in (picture.name, picture.path.stem) for suffix in SUFFIXES)
-        return next((self._folder / name for name in names if (self._folder / name).is_file()), None)
-
-    def _read(self, path: Path, height: int, width: int) -> tuple[np.ndarray, tuple[int, ...]]:
-        """The labels of a file and the numbers of its objects; both are asked for at every step."""
-        labels, numbers = self._maps.get((path, path.stat().st_mtime_ns), lambda: _read_labels(path, self._kind))
-        if labels.shape != (height, width):
-            size = f"{labels.shape[1]}x{labels.shape[0]}"
-            raise AnnotationError(f"The mask {path.name} is {size}, its picture {width}x{height}; they must agree.")
-        return labels, numbers
-
-
-def _read_labels(path: Path, kind: str) -> tuple[np.ndarray, tuple[int, ...]]:
-    """The labels of a mask file, uint8 or uint16 (H, W), and which of them are objects."""
-    content = read_bytes(path)
-    labels = _palette_indices(content, path)
-    is_grey = labels is None
-    if labels is None:
-        labels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-        if labels is None:
-            raise _damaged(path)
-        if labels.ndim == 3:
-            labels, is_grey = _of_colours(labels[..., :3], path)
-    is_float = labels.dtype.kind == "f"  # a model's output as it came, 0 to 1
-    half = 0.5 if is_float else np.iinfo(labels.dtype).max // 2
-    values = np.unique(labels)
-    looks_so = is_grey and len(values) > MAX_LABELS and values[-1] > half
-    if is_float or kind == "probabilities" or (kind == "auto" and looks_so):
-        labels = (labels > half).view(np.uint8)
-        values = np.unique(labels)
-    return labels, tuple(value for value in values.tolist() if value > 0)
+        name = shown_name(path.name)
+        try:
+            version = path.stat().st_mtime_ns
+            labels = self._maps.get((path, version), lambda: _read(path, name, self._kind))
+        except (ImageError, OSError) as error:
+            raise AnnotationError(f"The mask can't be used: {error}.", "unusable_mask", mask=name) from error
+        if labels.values.shape != shape:
+            sizes = "{}x{}, its picture {}x{}".format(*labels.values.shape[::-1], *shape[::-1])
+            raise AnnotationError(f"The mask {name} is {sizes}; they must agree.", "mask_of_other_size", mask=name)
+        return labels
 
 
-def _damaged(path: Path) -> AnnotationError:
-    return AnnotationError(f"The mask {path.name} is damaged; replace it or take it away.")
+def _read(path: Path, name: str, kind: str) -> Labels:
+    fractions = None if kind == "labels" else _fractions(path)
+    values = fractions if fractions is not None else read_labels(path, name, max_pixels=MAX_PIXELS).values
+    colours = np.unique(values[values >= COLOUR]) if fractions is None else ()
+    if len(colours) > MAX_COLOURS:
+        raise ImageError(f"{name} has {len(colours)} colours; a mask has one for each object")
+    if fractions is not None or (not len(colours) and kind != "labels" and _is_soft(values, kind)):
+        half = 0.5 if fractions is not None else 127 if values.max() < 256 else 32_767
+        values = (values > half).view(np.uint8)
+    objects = object_values(values)
+    if len(colours):  # as numbers from 1 on
+        values = (np.searchsorted(objects, values) + 1) * np.isin(values, objects)
+        objects = list(range(1, len(objects) + 1))
+    compact = values.astype(np.uint8 if values.max(initial=0) < 256 else np.uint16)
+    return Labels(compact, _boxes(compact, objects))
 
 
-def _palette_indices(content: bytes, path: Path) -> np.ndarray | None:
-    """The indices of a picture with a palette of colours (DAVIS, VOC), which OpenCV doesn't give; None for another."""
-    try:
-        with Image.open(io.BytesIO(content), formats=PILLOW_FORMATS) as image:
-            if image.mode != "P":
-                return None
-            indices, palette = np.array(image), image.getpalette()
-    except Exception as error:  # Pillow's readers raise many kinds for damaged files
-        raise _damaged(path) from error
-    colours = np.array([*palette, *[0] * 768])[:768].reshape(256, 3)[np.unique(indices)]
-    is_grey = (colours == colours[:, :1]).all()  # then a program made the file smaller, and the greys are the labels
-    return None if is_grey else indices
+def _fractions(path: Path) -> np.ndarray | None:
+    """A float TIFF, a model's output as it came: float32 (H, W) from 0 to 1; None for any other file."""
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return None
+    values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    return values if values is not None and values.dtype.kind == "f" and values.ndim == 2 else None
 
 
-def _of_colours(colours: np.ndarray, path: Path) -> tuple[np.ndarray, bool]:
-    """Labels of a picture of three channels, and whether it is grey: else each colour but black is an object."""
-    first = colours[..., 0]
-    if (colours == first[..., None]).all():
-        return np.ascontiguousarray(first), True
-    if colours.dtype != np.uint8:
-        raise AnnotationError(f"The mask {path.name} has 16-bit colours; save it with 8 bits, or as labels.")
-    codes = colours.astype(np.uint32) @ np.array([1, 2**8, 2**16], np.uint32)
-    values, labels = np.unique(codes, return_inverse=True)
-    if len(values) > MAX_COLOURS:
-        raise AnnotationError(f"The mask {path.name} has {len(values)} colours; a mask has one for each object.")
-    has_ground = values[0] == 0  # black
-    return (labels.reshape(codes.shape) + (0 if has_ground else 1)).astype(np.uint16), False
+def _is_soft(values: np.ndarray, kind: str) -> bool:
+    """Whether a grey map holds probabilities and no labels."""
+    if kind == "probabilities":
+        return True
+    soft, hard = soft_values(values)
+    return bool(soft) and len(soft) >= len(hard)
+
+
+def _boxes(values: np.ndarray, objects: Iterable[int]) -> dict[int, Box]:
+    """The boxes of all objects at once: with thousands of them, one after the other would take minutes."""
+    wanted = np.isin(np.arange(int(values.max(initial=0)) + 1), list(objects))
+    ys, xs = np.nonzero(wanted[values])
+    if not len(ys):
+        return {}
+    order = np.argsort(values[ys, xs], kind="stable")
+    found, begins = np.unique(values[ys, xs][order], return_index=True)
+    lows = [np.minimum.reduceat(along[order], begins) for along in (ys, xs)]
+    highs = [np.maximum.reduceat(along[order], begins) + 1 for along in (ys, xs)]
+    boxes = np.stack([*lows, *highs], axis=1).tolist()
+    return {number: tuple(box) for number, box in zip(found.tolist(), boxes, strict=True)}

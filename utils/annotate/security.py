@@ -2,26 +2,30 @@
 
 Three layers, each a plain ASGI wrapper: the headers that every answer gets, the check of Host and Origin (a foreign
 page in the same browser must not post here, and a foreign name that resolves to this machine is not this machine), and
-the token for servers that listen beyond this machine.
+the token, without which another user of this machine, or of the network, could read and change everything.
 """
 from __future__ import annotations
 
+import contextlib
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse
 
+from utils.files import digest, write_whole
+
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Callable, Callable], Awaitable[None]]
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 MAX_BODY_BYTES = 2 * 2**20
-COOKIE = "annotate_session"
+COOKIE = "annotate_{port}"  # one a server: browsers send cookies to every port of a machine
 POLICY = "; ".join([
     "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' blob:", "connect-src 'self'",
     "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
@@ -36,9 +40,9 @@ HEADERS = {
 }
 
 
-def refusal(sentence: str, status: int) -> JSONResponse:
+def refusal(sentence: str, status: int, code: str = "") -> JSONResponse:
     """An answer that the page shows to the person."""
-    return JSONResponse({"error": sentence}, status)
+    return JSONResponse({"error": sentence, "code": code, "values": {}, "retry": False}, status)
 
 
 class SafeHeaders:
@@ -48,6 +52,7 @@ class SafeHeaders:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Callable, send: Callable) -> None:
+        """One connection, as ASGI has it."""
         async def send_with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
@@ -69,6 +74,7 @@ class SameSite:
         self.app, self.hosts = app, hosts
 
     async def __call__(self, scope: Scope, receive: Callable, send: Callable) -> None:
+        """One connection, as ASGI has it."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
@@ -111,6 +117,7 @@ class BodyLimit:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Callable, send: Callable) -> None:
+        """One connection, as ASGI has it."""
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             await self.app(scope, receive, send)
             return
@@ -140,11 +147,13 @@ class TokenGate:
     Args:
         app: what is protected.
         announce: called with each new token.
+        kept: file that remembers the browsers (as digests, for the owner's eyes), so that they needn't be let in anew
+            when the server was started again; None to forget.
     """
 
-    def __init__(self, app: App, announce: Callable[[str], None]) -> None:
-        self.app, self.announce = app, announce
-        self._sessions: set[str] = set()
+    def __init__(self, app: App, announce: Callable[[str], None], kept: Path | None = None) -> None:
+        self.app, self.announce, self._kept = app, announce, kept
+        self._browsers = _read_lines(kept)
         self._renew()
 
     def _renew(self) -> None:
@@ -152,27 +161,46 @@ class TokenGate:
         self.announce(self._token)
 
     async def __call__(self, scope: Scope, receive: Callable, send: Callable) -> None:
-        if scope["type"] != "http" or self._is_known(Headers(scope=scope)):
+        """One connection, as ASGI has it."""
+        if scope["type"] != "http" or self._is_known(scope):
             await self.app(scope, receive, send)
             return
         await self._answer(scope)(scope, receive, send)
 
-    def _is_known(self, headers: Headers) -> bool:
+    def _is_known(self, scope: Scope) -> bool:
         try:
-            morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            morsel = SimpleCookie(Headers(scope=scope).get("cookie", "")).get(_cookie_name(scope))
         except CookieError:
             return False
-        return morsel is not None and any(hmac.compare_digest(morsel.value.encode(), known.encode())
-                                          for known in self._sessions)
+        return morsel is not None and digest(morsel.value.encode()) in self._browsers
 
     def _answer(self, scope: Scope) -> Any:
         shown = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if scope["path"] == "/" and hmac.compare_digest(shown.encode(), self._token.encode()):
-            session = secrets.token_urlsafe(32)
-            self._sessions.add(session)
-            answer = RedirectResponse("/", 303)
-            answer.set_cookie(COOKIE, session, httponly=True, samesite="lax")  # a link may lead here
-            self._renew()
-            return answer
+        is_right = hmac.compare_digest(shown.encode(), self._token.encode())
+        if scope["path"] == "/" and scope["method"] == "GET" and is_right:  # a HEAD looks, and doesn't use it up
+            return self._let_in(scope)
         sentence = "Open the full address that the server printed last: its token lets one browser in, once."
-        return PlainTextResponse(sentence, 401) if scope["path"] == "/" else refusal(sentence, 401)
+        return PlainTextResponse(sentence, 401) if scope["path"] == "/" else refusal(sentence, 401, "no_token")
+
+    def _let_in(self, scope: Scope) -> Any:
+        session = secrets.token_urlsafe(32)
+        self._browsers.add(digest(session.encode()))
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(_cookie_name(scope), session, httponly=True, samesite="lax")  # a link may lead here
+        if self._kept is not None:
+            with contextlib.suppress(OSError):  # then the browser is let in until the server ends
+                self._kept.touch(mode=0o600)
+                write_whole(self._kept, "\n".join(sorted(self._browsers)).encode())
+        self._renew()
+        return answer
+
+
+def _cookie_name(scope: Scope) -> str:
+    return COOKIE.format(port=(scope.get("server") or ("", ""))[1])
+
+
+def _read_lines(path: Path | None) -> set[str]:
+    try:
+        return set(path.read_text("utf-8").split()) if path else set()
+    except (OSError, ValueError):
+        return set()

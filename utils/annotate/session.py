@@ -1,18 +1,23 @@
 """A picture's history, and the JSON file that keeps it."""
 from __future__ import annotations
 
-import contextlib
 import json
-import os
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .document import Document, Step, Target, apply, replay
-from .errors import AnnotationError
+from .document import Document, Step, Target
+from .errors import AnnotationError, UnreadableError
+from .operations import OPERATIONS, apply, replay
 
 FORMAT = "click annotations 1"
+MASK_NAME = re.compile(r"[0-9a-f]{20}\.png")
+KEPT_CHANGES = 100  # of whose ids a repeated request is recognised
+MAX_SIDE = 2**20
+MAX_COUNT = 2**53
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class Session:
         steps: all steps, the undone ones at the end.
         position: how many of them are not undone.
         revision: grows with every change, undo and redo included.
-        last_change: the id that the page gave to the last change, so that a repeated request is recognised.
+        changes: the ids that the page gave to the last changes, so that a repeated request is recognised.
         checkpoint: {"file", "sha256"} of the model that answered last.
     """
 
@@ -35,7 +40,7 @@ class Session:
     steps: tuple[Step, ...] = ()
     position: int = 0
     revision: int = 0
-    last_change: str = ""
+    changes: tuple[str, ...] = ()
     checkpoint: dict[str, str] | None = field(default=None)
 
     @cached_property
@@ -50,7 +55,9 @@ class Session:
 
     @property
     def status(self) -> str:
-        """untouched, in work or done."""
+        """untouched, in work, done, approved or sent back."""
+        if self.document.review:
+            return self.document.review
         if self.document.is_done:
             return "done"
         return "in work" if self.position else "untouched"
@@ -58,8 +65,8 @@ class Session:
     def with_step(self, step: Step, change_id: str, checkpoint: dict[str, str] | None = None) -> Session:
         """One step further; what had been undone is gone for good."""
         steps = (*self.steps[: self.position], step)
-        after = replace(self, steps=steps, position=len(steps), revision=self.revision + 1, last_change=change_id,
-                        checkpoint=checkpoint or self.checkpoint)
+        after = replace(self, steps=steps, position=len(steps), revision=self.revision + 1,
+                        changes=self._with(change_id), checkpoint=checkpoint or self.checkpoint)
         # A long history is not worked out and written anew for one step more.
         vars(after).update(document=apply(self.document, step), lines=(*self.lines[: self.position], _dump(step)))
         return after
@@ -72,17 +79,21 @@ class Session:
         """
         position = self.position + by
         if not 0 <= position <= len(self.steps):
-            raise AnnotationError(f"There is nothing to {'undo' if by < 0 else 'redo'}.")
-        after = replace(self, position=position, revision=self.revision + 1, last_change=change_id)
+            raise AnnotationError(f"There is nothing to {'undo' if by < 0 else 'redo'}.",
+                                  "nothing_to_undo" if by < 0 else "nothing_to_redo")
+        after = replace(self, position=position, revision=self.revision + 1, changes=self._with(change_id))
         vars(after).update(lines=self.lines)
         return after
+
+    def _with(self, change_id: str) -> tuple[str, ...]:
+        return (*self.changes, change_id)[-KEPT_CHANGES:]
 
     def mask_files(self) -> set[str]:
         """All files that the history needs, undone steps included."""
         names: set[str] = set()
         for step in self.steps:
             for part in (step, *step.get("proposals", ())):
-                names |= {part[key] for key in ("mask", "hand") if part.get(key)}
+                names |= {part[key] for key in ("mask", "edits") if part.get(key)}
         return names
 
 
@@ -98,12 +109,13 @@ def to_json(session: Session) -> str:
         "width": session.width,
         "height": session.height,
         "status": session.status,
+        "note": document.note,
         "clicks_spent": document.spent,
         "objects": [_object_summary(target) for target in document.objects],
         "in_work": _object_summary(document.active) if document.active else None,
         "checkpoint": session.checkpoint,
         "revision": session.revision,
-        "last_change": session.last_change,
+        "changes": list(session.changes),
         "position": session.position,
     }
     lines = [f" {_dump(key)}: {_dump(value)}" for key, value in head.items()]
@@ -116,55 +128,126 @@ def _dump(value: Any) -> str:
 
 
 def _object_summary(target: Target) -> dict[str, Any]:
+    clicks = [prompt for prompt in target.prompts if prompt.kind == "click"]
+    others = [{"kind": prompt.kind, "points": prompt.points, "positive": prompt.is_positive}
+              for prompt in target.prompts if prompt.kind != "click"]
     return {
         "id": target.id,
         "label": target.label,
         "mask": target.mask,
-        "clicks": [[click.y, click.x, "+" if click.is_positive else "-"] for click in target.clicks],
+        "clicks": [[*click.points[0], "+" if click.is_positive else "-"] for click in clicks],
+        **({"prompts": others} if others else {}),
         "settings": target.settings.given(),
     }
 
 
 def from_json(text: str, path: Path) -> Session:
-    """The session of a file.
+    """The session of a file, every value of which has been checked.
 
     Raises:
-        AnnotationError: the text is not a session of this version; the message names the file.
+        UnreadableError: the text is not a session of this version; the message names the file.
     """
     try:
-        content = json.loads(text)
-        if content["format"] != FORMAT:
-            raise AnnotationError(f"{path} has the format {content['format']!r}; this version reads {FORMAT!r}.")
-        names = ("picture", "width", "height", "position", "revision", "last_change", "checkpoint")
-        session = Session(steps=tuple(content["steps"]), **{name: content[name] for name in names})
-        _ = session.document  # every step is understood
-    except AnnotationError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise AnnotationError(f"{path} is not a readable session ({error!r}); mend it or move it away.") from error
-    return session
+        session = _checked(json.loads(text, parse_constant=_no_number))
+        _ = session.document, session.lines  # every step is understood
+        return session
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OverflowError,
+            AnnotationError) as error:
+        reason = str(error) if isinstance(error, (_WrongError, AnnotationError)) else type(error).__name__
+        raise UnreadableError(f"{path} is not a readable session ({reason}).", "damaged_session",
+                              file=path.name) from error
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes beside and renames; when this returns the content is on the disk, under its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".tmp")
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+class _WrongError(ValueError):
+    """A value that no session has."""
 
 
-def _sync_folder(folder: Path) -> None:
-    """Makes new names in a folder outlive a power failure, where the system can (Windows opens no folders)."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _no_number(name: str) -> None:
+    raise _WrongError(f"it holds {name}")
+
+
+def _checked(content: Any) -> Session:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else None
+        raise _WrongError(f"its format is {str(found)[:40]!r}, this version reads {FORMAT!r}")
+    changes = content.get("changes", [content["last_change"]] if content.get("last_change") else [])
+    head = {name: content[name] for name in ("picture", "width", "height", "position", "revision", "checkpoint")}
+    for name, value in {**head, "changes": changes}.items():
+        if not _HEAD[name](value):
+            raise _WrongError(f"its {name} is {str(value)[:40]!r}")
+    if not isinstance(content["steps"], list) or head["position"] > len(content["steps"]):
+        raise _WrongError("its position is beyond its steps")
+    shape = head["height"], head["width"]
+    steps = tuple(_checked_step(number, step, shape) for number, step in enumerate(content["steps"], start=1))
+    return Session(steps=steps, changes=tuple(changes), **head)
+
+
+def _checked_step(number: int, step: Any, shape: tuple[int, int]) -> Step:
+    if isinstance(step, dict) and "hand" in step:  # as manual edits were called before
+        step = {**{name: value for name, value in step.items() if name != "hand"}, "edits": step["hand"]}
+    if not isinstance(step, dict) or step.get("op") not in list(OPERATIONS):
+        raise _WrongError(f"step {number} is none")
+    for name, value in step.items():
+        if name in ("y", "x"):
+            is_right = _whole(value) and value < shape["yx".index(name)]
+        else:
+            is_right = _FIELDS.get(name, lambda value: True)(value)
+        if not is_right:
+            raise _WrongError(f"{name} of step {number} is {str(value)[:40]!r}")
+    return step
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MAX_COUNT
+
+
+def _side(value: Any) -> bool:
+    return _whole(value) and 0 < value <= MAX_SIDE
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= MAX_COUNT
+
+
+def _number_or_none(value: Any) -> bool:
+    return value is None or _whole(value)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _file(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and MASK_NAME.fullmatch(value) is not None)
+
+
+def _points(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(
+        isinstance(point, list) and len(point) == 2 and all(map(_number, point)) for point in value)
+
+
+def _settings(value: Any) -> bool:
+    return isinstance(value, dict) and all(_flag(v) if name == "zoom_in" else _number(v) for name, v in value.items())
+
+
+def _proposals(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(part, dict) and _number_or_none(part.get("proposal")) and part.get("mask") and _file(part["mask"])
+        for part in value)
+
+
+_HEAD: dict[str, Callable[[Any], bool]] = {
+    "picture": _text, "width": _side, "height": _side, "position": _whole, "revision": _whole,
+    "checkpoint": lambda value: value is None or isinstance(value, dict),
+    "changes": lambda value: isinstance(value, list) and all(map(_text, value)),
+}
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "positive": _flag, "adds": _flag, "on": _flag, "done": _flag, "label": _text, "note": _text, "state": _text,
+    "mask": _file, "edits": _file, "index": _whole, "object": _whole, "proposal": _whole, "radius": _number,
+    "points": _points, "settings": _settings, "proposals": _proposals,
+    "box": lambda value: isinstance(value, list) and len(value) == 4 and all(map(_number, value)),
+}

@@ -1,0 +1,69 @@
+"""What a step leads to: each function gives the step with the masks that come out of it.
+
+They are the `complete` of a row in `operations.OPERATIONS`, and work on an OpenPicture.
+"""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import masks
+from .document import Step, begin, finish, prompt_of
+from .errors import AnnotationError
+from .prompts import as_clicks
+
+if TYPE_CHECKING:
+    from .open_picture import OpenPicture
+
+
+def prompted(work: OpenPicture, step: Step) -> Step:
+    """A prompt: the model's mask, and the manual edits without what the prompt contradicts."""
+    active = work.document.active
+    if active and active.edits:
+        kept = edits = work.masks.edits(active.edits)
+        for y, x, is_positive in as_clicks(prompt_of(step), work.shape):
+            kept = masks.without_edit_at(kept, y, x, is_positive)
+        step = step if kept is edits else {**step, "edits": work.masks.put_edits(kept)}
+    return {**step, "mask": work.masks.put(work.render(work.draft(step)))}
+
+
+def rendered(work: OpenPicture, step: Step) -> Step:
+    """Anything else that changes how the object in work comes out; none needs to be there."""
+    if work.document.active is None:
+        return {**step, "mask": None}
+    return {**step, "mask": work.masks.put(work.render(work.draft(step)))}
+
+
+def drawn(work: OpenPicture, step: Step) -> Step:
+    """A stroke of the brush or a region: added to the mask of the object in work, or taken away."""
+    document, is_brush = begin(work.document, step), step["op"] == "brush"
+    pixels = masks.stroke(work.shape, step["points"], step["radius"]) if is_brush else \
+        masks.polygon(work.shape, step["points"])
+    active = document.active
+    mask = work.masks.mask(active.mask) if active.mask else np.zeros(work.shape, bool)
+    mask = work.protected(document, mask | pixels if step["adds"] else mask & ~pixels)
+    edits = work.masks.edits(active.edits) if active.edits else np.zeros(work.shape, np.uint8)
+    decided = (masks.PAINTED if step["adds"] else masks.ERASED) if is_brush else masks.UNTOUCHED
+    edits = np.where(pixels, np.uint8(decided), edits)
+    return {**step, "mask": work.masks.put(mask), "edits": work.masks.put_edits(edits)}
+
+
+def proposed(work: OpenPicture, step: Step) -> Step:
+    """A proposal as the beginning of an object."""
+    mask = work.protected(finish(work.document), work.proposal(step["proposal"]))
+    name = work.masks.put(mask)
+    if name is None:
+        raise AnnotationError("Nothing is left of this proposal: finished objects cover it.", "covered_proposal")
+    return {**step, "mask": name}
+
+
+def all_proposed(work: OpenPicture, step: Step) -> Step:
+    """Several proposals as finished objects, without those that finished objects cover."""
+    document, taken = finish(work.document), []
+    for done, proposal in enumerate(step["proposals"]):
+        work.progress("Taking proposals", done, len(step["proposals"]))
+        name = work.masks.put(work.protected(document, work.proposal(proposal["proposal"])))
+        if name is not None:
+            taken.append({**proposal, "mask": name})
+    return {**step, "proposals": taken}

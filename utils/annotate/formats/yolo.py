@@ -1,0 +1,241 @@
+"""YOLO's segmentation labels: a line an object, a class and one polygon, divided by width and height.
+
+ultralytics cuts the corners down to whole pixels and draws the polygon with cv2.fillPoly, which fills its edges too. So
+the corners are the outermost pixels of the object, each half a pixel in from its upper left corner, where cutting down
+can't miss. The one polygon visits every part and hole along seams; a seam is drawn as a line, so an object whose seams
+would change it by more than a hundredth is written as one line a part. A seam may run outside the picture, where
+nothing is drawn.
+"""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..pictures import Picture
+from .base import Annotated, Found, Writer, files_in, match_stem, read_text
+from .polygons import detour
+
+MAX_CHANGE = 0.01  # of an object's pixels, by seams
+MAX_PAIRS = 4_000_000  # of corners that are compared each with each
+MAX_BOX_GROWTH = 8  # pixels on each side, by seams outside the picture: ultralytics trains on the polygon's box
+
+Corners = np.ndarray  # int (N, 2) (y, x), pixels
+
+
+class YoloWriter(Writer):
+    """labels/*.txt with a line an object, images/ beside it, data.yaml."""
+
+    title = "YOLO segmentation"
+    description = "labels and copies of the pictures, for ultralytics"
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._split = 0  # objects of several lines
+
+    def add(self, picture: Annotated) -> None:
+        """The picture's labels and a copy of it."""
+        lines = []
+        for target in picture.objects:
+            polygons = as_polygons(picture.mask(target))
+            self._split += len(polygons) > 1
+            lines += [f"{self.labels[picture.label(target)] - 1} {_divided(polygon, picture.shape)}\n"
+                      for polygon in polygons]
+        self.write(f"labels/{picture.stem}.txt", "".join(lines).encode())
+        self.copy(picture.picture.path, f"images/{picture.stem}{picture.picture.path.suffix}")
+
+    def close(self) -> None:
+        """The list of classes."""
+        names = [f"  {number - 1}: {json.dumps(name, ensure_ascii=False)}" for name, number in self.labels.items()]
+        text = "\n".join(["train: images", "val: images", "names:", *names, ""])
+        self.write("data.yaml", text.encode("utf-8", "replace"))
+        if self._split:
+            self.notes.append(f"{self._split} objects of several parts are several lines, since YOLO knows no parts.")
+
+
+def _divided(corners: Corners, shape: tuple[int, int]) -> str:
+    height, width = shape
+    texts = []
+    for y, x in corners.tolist():
+        texts += [_fraction(x, width), _fraction(y, height)]
+    return " ".join(texts)
+
+
+def _fraction(value: int, side: int) -> str:
+    if value >= side:
+        return "1"
+    return f"{(value + (0.5 if value >= 0 else -0.25)) / side:.7g}"
+
+
+def as_polygons(mask: np.ndarray) -> list[Corners]:
+    """A mask bool (H, W) as one polygon through its outermost pixels; as several if the seams would show."""
+    rings = _rings(mask)
+    whole = rings[0]
+    for ring in rings[1:]:
+        whole = _joined(whole, ring, mask)
+    drawn = drawn_by_reader([whole], mask.shape)
+    if len(rings) == 1 or np.count_nonzero(drawn != mask) <= MAX_CHANGE * np.count_nonzero(mask):
+        return [whole]
+    return [polygon for part in _split(mask) for polygon in [as_one(part)]]
+
+
+def as_one(part: np.ndarray) -> Corners:
+    """A connected part with its holes as one polygon."""
+    rings = _rings(part)
+    whole = rings[0]
+    for ring in rings[1:]:
+        whole = _joined(whole, ring, part)
+    return whole
+
+
+def _split(mask: np.ndarray) -> list[np.ndarray]:
+    count, numbers = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
+    return [numbers == number for number in range(1, count)]
+
+
+def _rings(mask: np.ndarray) -> list[Corners]:
+    """The outlines through pixel centres, outer ones before the holes that lie in them, parts from left to right."""
+    found, levels = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    rings = [contour[:, 0, ::-1] for contour in found]
+    outer = sorted((number for number in range(len(rings)) if levels[0, number, 3] < 0),
+                   key=lambda number: tuple(rings[number].min(axis=0)[::-1].tolist()))
+    holes = [number for number in range(len(rings)) if levels[0, number, 3] >= 0]
+    return [rings[number] for part in outer
+            for number in (part, *(hole for hole in holes if levels[0, hole, 3] == part))]
+
+
+def _joined(whole: Corners, ring: Corners, mask: np.ndarray) -> Corners:
+    """A polygon that visits a ring by the seam that is drawn over the fewest pixels off the object."""
+    leave, enter = _nearest_pair(whole, ring)
+    straight = detour(whole, leave, ring, enter)
+    cost = _visible(whole[leave], ring[enter], mask)
+    around = _around(whole, ring, mask, cost) if cost else None
+    return straight if around is None else around
+
+
+def _nearest_pair(a: Corners, b: Corners) -> tuple[int, int]:
+    if len(a) * len(b) <= MAX_PAIRS:
+        distances = ((a[:, None, :].astype(np.int64) - b[None, :, :]) ** 2).sum(axis=2)
+        leave, enter = np.unravel_index(int(distances.argmin()), distances.shape)
+        return int(leave), int(enter)
+    leave = int(((a - b[0]) ** 2).sum(axis=1).argmin())
+    return leave, int(((b - a[leave]) ** 2).sum(axis=1).argmin())
+
+
+def _visible(begin: np.ndarray, end: np.ndarray, mask: np.ndarray) -> int:
+    """Pixels of a line that are drawn off the object."""
+    canvas = np.zeros(mask.shape, np.uint8)
+    cv2.line(canvas, begin[::-1].tolist(), end[::-1].tolist(), 1)
+    return int(np.count_nonzero(canvas.view(bool) & ~mask))
+
+
+def _around(whole: Corners, ring: Corners, mask: np.ndarray, cost: int) -> Corners | None:
+    """The polygon that visits a ring by a way outside the picture, if that costs less and leaves the box as it was."""
+    height, width = mask.shape
+    box = cv2.boundingRect(mask.view(np.uint8))
+    room = {"left": box[0], "top": box[1], "right": width - box[0] - box[2], "bottom": height - box[1] - box[3]}
+    ways = [_out(whole, side, mask) for side in room if room[side] < MAX_BOX_GROWTH]
+    backs = [_out(ring, side, mask) for side in room if room[side] < MAX_BOX_GROWTH]
+    found = [(out[2] + back[2], out, back) for out in ways for back in backs]
+    least = min(found, key=lambda way: way[0], default=None)
+    if least is None or least[0] >= cost:
+        return None
+    _, (leave, exit_at, _), (enter, entry_at, _) = least
+    way = np.array([exit_at, *_corners_between(exit_at, entry_at, height, width, room), entry_at])
+    return detour(whole, leave, ring, enter, way)
+
+
+def _out(ring: Corners, side: str, mask: np.ndarray) -> tuple[int, tuple[int, int], int]:
+    """Where a ring is left towards a side of the picture: its corner, the place outside, pixels drawn off the object."""
+    axis, is_low = (0 if side in ("top", "bottom") else 1), side in ("top", "left")
+    number = int(ring[:, axis].argmin() if is_low else ring[:, axis].argmax())
+    outside = ring[number].copy()
+    outside[axis] = -1 if is_low else mask.shape[axis]
+    return number, tuple(outside.tolist()), _visible(ring[number], outside, mask)
+
+
+def _corners_between(a: tuple[int, int], b: tuple[int, int], height: int, width: int,
+                     room: dict[str, int]) -> list[tuple[int, int]]:
+    """Corners of the frame one pixel outside the picture on the way from one place on it to another."""
+    def place(point: tuple[int, int]) -> int:  # sides clockwise from the top
+        y, x = point
+        return 0 if y < 0 else 1 if x >= width else 2 if y >= height else 3
+
+    corners = [(-1, width), (height, width), (height, -1), (-1, -1)]  # at the end of each side, clockwise
+    start, end = place(a), place(b)
+    clockwise = [corners[side % 4] for side in range(start, start + (end - start) % 4)]
+    other = [corners[side % 4] for side in range(start - 1, start - 1 - (start - end) % 4, -1)]
+    return min((clockwise, other), key=lambda way: (sum(_is_far(corner, room, height, width) for corner in way),
+                                                     len(way)))
+
+
+def _is_far(corner: tuple[int, int], room: dict[str, int], height: int, width: int) -> bool:
+    near = room["top" if corner[0] < 0 else "bottom"], room["left" if corner[1] < 0 else "right"]
+    return max(near) >= MAX_BOX_GROWTH
+
+
+def drawn_by_reader(polygons: list[Corners], shape: tuple[int, int]) -> np.ndarray:
+    """Bool (H, W): the polygons as ultralytics draws them."""
+    canvas = np.zeros(shape, np.uint8)
+    for polygon in polygons:
+        cv2.fillPoly(canvas, [np.ascontiguousarray(polygon[:, ::-1], np.int32)], 1)
+    return canvas.view(bool)
+
+
+def read_yolo(source: Path, pictures: list[Picture], shapes: Any, notes: list[str]) -> Any:
+    """The objects of a folder with data.yaml and labels/, or of label files alone; see `read_coco`."""
+    names = _names(source / "data.yaml")
+    folder = source / "labels" if (source / "labels").is_dir() else source
+    for path in files_in(folder, ".txt"):
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        picture = match_stem(pictures, stem) or match_stem(pictures, stem.rpartition("/")[2])
+        if picture is None:
+            notes.append(f"{path.name} fits no picture, or several")
+            continue
+        shape = shapes(picture)
+        for number, line in enumerate(read_text(path).splitlines(), start=1):
+            try:
+                yield Found(picture.name, *_object(line, names, shape))
+            except ValueError as error:
+                notes.append(f"{path.name}, line {number} is left out ({error})")
+
+
+def _object(line: str, names: dict[int, str], shape: tuple[int, int]) -> tuple[str, np.ndarray]:
+    number, *values = line.split()
+    corners = np.array(values, float).reshape(-1, 2)[:, ::-1] * shape
+    if len(corners) < 3:
+        raise ValueError("it is no polygon")
+    if not np.isfinite(corners).all() or np.abs(corners).max() > 4 * max(shape):
+        raise ValueError("its corners are no part of the picture")
+    return names.get(int(number), f"class {int(number)}"), drawn_by_reader([corners.astype(np.int32)], shape)
+
+
+def _names(path: Path) -> dict[int, str]:
+    """The classes of a data.yaml, as a list or numbered, by the plain lines in which all tools write them."""
+    names: dict[int, str] = {}
+    if not path.is_file():
+        return names
+    lines = read_text(path).splitlines()
+    begin = next((number for number, line in enumerate(lines) if line.startswith("names:")), len(lines))
+    rest = lines[begin][len("names:"):].strip() if begin < len(lines) else ""
+    if rest.startswith("["):
+        return dict(enumerate(part.strip().strip("'\"") for part in rest.strip("[]").split(",")))
+    for line in lines[begin + 1 :]:
+        key, colon, name = line.strip().partition(":")
+        if line.startswith((" ", "-")) and colon and key.isdigit():
+            names[int(key)] = _unquoted(name.strip())
+        elif line.lstrip().startswith("- "):
+            names[len(names)] = _unquoted(line.strip()[2:])
+        elif line.strip():
+            break
+    return names
+
+
+def _unquoted(name: str) -> str:
+    try:
+        return str(json.loads(name))
+    except ValueError:
+        return name.strip("'")

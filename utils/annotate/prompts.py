@@ -1,0 +1,81 @@
+"""Prompts as clicks, for models that understand nothing else; `Model.understands` names the kinds that one does."""
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from .document import Prompt
+
+STROKE_CLICKS = 3  # at most, along a stroke
+STROKE_SPACING = 24  # pixels of a stroke's line for one more click
+
+Shape = tuple[int, int]
+ModelClick = tuple[int, int, bool]  # (y, x, is_positive)
+
+
+def as_clicks(prompt: Prompt, shape: Shape) -> list[ModelClick]:
+    """The clicks (y, x, is_positive) inside a picture of shape (H, W) that say most of what a prompt says.
+
+    A box becomes a click in its middle (`zoom_box` is its other half), a stroke up to STROKE_CLICKS clicks along it, a
+    lasso a click where it is widest.
+    """
+    if prompt.kind == "stroke":
+        points = _along(np.array(prompt.points, float))
+    elif prompt.kind == "lasso":
+        points = _widest(prompt, shape)
+    else:
+        points = np.mean(prompt.points, axis=0)[None]
+    inside = np.clip(np.round(points), 0, np.array(shape) - 1).astype(int)
+    return [(y, x, prompt.is_positive) for y, x in dict.fromkeys(map(tuple, inside.tolist()))]
+
+
+def _along(line: np.ndarray) -> np.ndarray:
+    """Points (N, 2) evenly along a line, its ends left out."""
+    steps = np.hypot(*np.diff(line, axis=0).T)
+    way = np.concatenate([[0.0], np.cumsum(steps)])
+    count = int(np.clip(1 + way[-1] // STROKE_SPACING, 1, STROKE_CLICKS))
+    places = (np.arange(count) + 0.5) / count * way[-1]
+    return np.stack([np.interp(places, way, line[:, axis]) for axis in (0, 1)], axis=1)
+
+
+def _widest(prompt: Prompt, shape: Shape) -> np.ndarray:
+    """The pixel inside a contour that is farthest from it, (1, 2); of a contour without area its middle."""
+    top, left, bottom, right = zoom_box(prompt, shape)
+    canvas = np.zeros((bottom - top + 2, right - left + 2), np.uint8)
+    corners = np.round(np.array(prompt.points) - (top - 1, left - 1)).astype(np.int32)
+    cv2.fillPoly(canvas, [corners[:, ::-1]], 1)
+    canvas[[0, -1]] = canvas[:, [0, -1]] = 0
+    distance = cv2.distanceTransform(canvas, cv2.DIST_L2, 3)
+    if not distance.any():
+        return np.mean(prompt.points, axis=0)[None]
+    return np.array(np.unravel_index(distance.argmax(), distance.shape))[None] + (top - 1, left - 1)
+
+
+def zoom_box(prompt: Prompt, shape: Shape) -> tuple[int, int, int, int]:
+    """The part of a picture that a prompt encloses: (top, left, bottom, right), the last two beyond it."""
+    points = np.array(prompt.points)
+    low = np.clip(np.floor(points.min(axis=0) + 0.5), 0, np.array(shape) - 1).astype(int)
+    high = np.clip(np.ceil(points.max(axis=0) + 0.5), low + 1, shape).astype(int)
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+
+def encloses(prompt: Prompt) -> bool:
+    """Whether a prompt says where the object ends: a box or a lasso round it."""
+    return prompt.kind in ("box", "lasso") and prompt.is_positive
+
+
+def last_enclosing(prompts: tuple[Prompt, ...]) -> int | None:
+    """The number of the last prompt that encloses the object."""
+    return max((number for number, prompt in enumerate(prompts) if encloses(prompt)), default=None)
+
+
+def enclosed(prompt: Prompt, shape: Shape) -> np.ndarray:
+    """Bool (H, W): where the object may be."""
+    inside = np.zeros(shape, np.uint8)
+    if prompt.kind == "lasso":
+        corners = np.round(np.array(prompt.points)).astype(np.int32)[:, ::-1]
+        cv2.fillPoly(inside, [corners], 1)
+    else:
+        top, left, bottom, right = zoom_box(prompt, shape)
+        inside[top:bottom, left:right] = 1
+    return inside.view(bool)
