@@ -75,7 +75,7 @@ def editor_of(folder: Path) -> Editor:
 
 def write_pictures(folder: Path, *names: str, height: int = 60, width: int = 80) -> Path:
     """Pictures of noise; gives the folder."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     for name in names:
         image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)

@@ -1,26 +1,34 @@
 """Exports of the annotation page, read back by the field's own tools, and as training data."""
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
-from stub import Annotator, stub_editor, write_pictures
+from stub import Annotator, StubModel, stub_editor, write_pictures
 
 from utils.annotate.__main__ import main
+from utils.annotate.editor import Editor
+from utils.annotate.engine import Engine
 from utils.annotate.errors import AnnotationError
 from utils.annotate.export import export
 from utils.annotate.formats import FORMATS
 from utils.annotate.formats.base import MANIFEST
 from utils.annotate.formats.coco import run_lengths
 from utils.annotate.formats.polygons import edge_polygons
+from utils.annotate.formats.yolo import as_polygons, divided
+from utils.annotate.import_objects import KINDS, import_objects
 from utils.annotate.project import Project
 from utils.datasets import CocoLvisDataset
 
@@ -108,6 +116,179 @@ def test_label_maps(project, tmp_path):
         ("one.png", label, masks[label].sum()) for label in ("person", "car")]
 
 
+def annotated(folder: Path, *names: str) -> Editor:
+    """An editor on pictures that have an object each, labelled with their numbers."""
+    write_pictures(folder / "images", *names)
+    editor = stub_editor(folder / "images", folder / "out")
+    for number, picture in enumerate(editor.project.pictures.values()):
+        person = Annotator(editor, number)
+        person.click(20, 30, label=picture.shown_name[-40:])
+        person.do("finish")
+    return editor
+
+
+FILES = {"png": "labels/**/*.png", "labelme": "**/*.json", "yolo": "labels/**/*.txt", "voc": "Annotations/**/*.xml"}
+
+
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("names", [
+    ["cat.jpg", "cat.png", "cat.jpg.png"], ["cat.png", "CAT.jpg"], ["e" * 251 + ".png", "e" * 250 + "f.png", "e.png"],
+    [b"\xff.png", b"\xfe.png", "a.png"], ["\u00e9.png", "e\u0301.jpg"],
+])
+def test_every_picture_has_a_file_of_its_own(tmp_path, kind, names):
+    editor = annotated(tmp_path, *(os.fsdecode(name) for name in names))
+    result = export(editor.project, tmp_path / "to", kind)
+    files = list((tmp_path / "to").glob(FILES[kind]))
+    assert result.pictures == len(files) == len(names)
+    assert len({path.relative_to(tmp_path / "to").as_posix().casefold() for path in files}) == len(names)
+    if kind == "yolo":  # ultralytics finds labels by the image's name
+        images = sorted(path.stem for path in (tmp_path / "to" / "images").iterdir())
+        assert images == sorted(path.stem for path in files)
+
+
+def test_coco_names_a_picture_whose_name_is_not_utf8_in_utf8(tmp_path):
+    editor = annotated(tmp_path, os.fsdecode(b"\xff.png"), "a.png")
+    export(editor.project, tmp_path / "to", "coco")
+    content = json.loads((tmp_path / "to" / "instances.json").read_text("utf-8"))
+    assert {image["file_name"] for image in content["images"]} == {"\ufffd.png", "a.png"}
+    assert content["info"]["frame"] == "upright"
+
+
+@pytest.mark.parametrize("kind, name", [("yolo", "images/a.png"), ("voc", "JPEGImages/a.png")])
+def test_pictures_are_copied_unless_links_are_asked_for(tmp_path, kind, name):
+    editor = annotated(tmp_path, "a.png")
+    original = (tmp_path / "images" / "a.png").read_bytes()
+    export(editor.project, tmp_path / "to", kind)
+    (tmp_path / "to" / name).write_bytes(b"edited")
+    assert (tmp_path / "images" / "a.png").read_bytes() == original
+    export(editor.project, tmp_path / "to", kind, link=True)
+    assert (tmp_path / "to" / name).samefile(tmp_path / "images" / "a.png")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_last_deleted_object_leaves_an_export_too(tmp_path, kind):
+    editor = annotated(tmp_path, "a.png")
+    export(editor.project, tmp_path / "to", kind)
+    Annotator(editor).do("delete", object=1)
+    result = export(editor.project, tmp_path / "to", kind)
+    assert result.pictures == 0
+    left = b"".join(path.read_bytes() for path in (tmp_path / "to").rglob("*.[tjx]*") if path.is_file())
+    assert b"bbox" not in left and b"points" not in left and not list((tmp_path / "to").glob(FILES.get(kind, "x")))
+
+
+def test_what_no_longer_fits_is_named_and_loses_itself_alone(tmp_path):
+    annotated(tmp_path, "gone.png", "odd.png", "resized.png", "whole.png", "unread.png")
+    (tmp_path / "images" / "gone.png").unlink()
+    (tmp_path / "images" / "unread.png").write_bytes(b"no picture")
+    (tmp_path / "out" / "sessions" / "odd.png.json").write_text('{"format": "click annotations 1"}', encoding="utf-8")
+    write_pictures(tmp_path / "images", "resized.png", height=50)
+    result = export(Project(tmp_path / "out"), tmp_path / "to", "coco")
+    assert result.pictures == 1 == len(COCO(tmp_path / "to" / "instances.json").dataset["images"])
+    said = result.text(tmp_path / "to")
+    assert said.startswith("1 picture written")
+    assert all(name in said for name in ("gone.png", "odd.png", "resized.png is left out: it is 80x50", "unread.png"))
+
+
+def test_an_export_is_a_snapshot(tmp_path):
+    """Masks that vanish while it runs are still there for it."""
+    editor = annotated(tmp_path, "a.png", "b.png")
+    before = Annotator(editor, 1).mask(0)
+
+    def edit(done: int, total: int) -> None:
+        if done == 0:
+            person = Annotator(editor, 1)
+            person.do("undo")
+            person.do("undo")
+            person.click(50, 60)
+            assert not (editor.project.masks(person.picture).folder / name).exists()
+
+    name = Annotator(editor, 1).state["objects"][0]["mask"]
+    assert export(Project(tmp_path / "out"), tmp_path / "to", "png", progress=edit).pictures == 2
+    assert np.array_equal(cv2.imread(str(tmp_path / "to" / "instances" / "b.png"), -1) > 0, before)
+
+
+def test_only_approved_pictures(tmp_path):
+    editor = annotated(tmp_path, "a.png", "b.png")
+    Annotator(editor, 1).do("review", state="approved")
+    assert export(editor.project, tmp_path / "to", "coco", only="approved").pictures == 1
+
+
+def test_pictures_of_subfolders(tmp_path):
+    for folder in ("one", "two"):
+        write_pictures(tmp_path / "images" / folder, "a.png")
+    project = Project(tmp_path / "out", tmp_path / "images", recursive=True)
+    project.save()
+    for number in range(2):
+        person = Annotator(Editor(project, Engine(StubModel)), number)
+        person.do("region", points=[[5, 5], [5, 30 + number], [30, 30]], adds=True, label="car")
+        person.do("finish")
+    again = Project(tmp_path / "out")
+    for kind, pattern in FILES.items():
+        assert export(again, tmp_path / kind, kind).pictures == 2
+        assert len(list((tmp_path / kind).glob(pattern))) == 2
+    export(again, tmp_path / "coco", "coco")
+    assert [image["file_name"] for image in COCO(tmp_path / "coco" / "instances.json").dataset["images"]] == [
+        "one/a.png", "two/a.png"]
+
+
+def test_voc(project, tmp_path):
+    export(project, tmp_path, "voc")
+    masks = truth(project)
+    with Image.open(tmp_path / "SegmentationClass" / "one.png") as image:
+        assert image.mode == "P" and image.getpalette()[:9] == [0, 0, 0, 128, 0, 0, 0, 128, 0]
+        for label, number in (("car", 1), ("person", 2)):
+            assert np.array_equal(np.array(image) == number, masks[label])
+    root = ElementTree.parse(tmp_path / "Annotations" / "one.xml").getroot()
+    for node in root.iter("object"):
+        left, top, right, bottom = (int(node.find("bndbox")[i].text) for i in range(4))
+        y, x = np.nonzero(masks[node.find("name").text])
+        assert (left, top, right, bottom) == (x.min() + 1, y.min() + 1, x.max() + 1, y.max() + 1)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("taken_as", KINDS)
+def test_what_is_exported_comes_in_again(project, tmp_path, kind, taken_as):
+    export(project, tmp_path / "to", kind)
+    again = Project(tmp_path / "again", project.images)
+    again.save()
+    source = tmp_path / "to" / "instances.json" if kind == "coco" else tmp_path / "to"
+    import_objects(again, source, kind, taken_as)
+    if taken_as == "proposals":
+        person = Annotator(stub_editor(project.images, tmp_path / "again", tmp_path / "again" / "proposals"))
+        person.do("accept proposals", proposals=person.state["proposals"], label="car")
+    else:
+        person = Annotator(Editor(again, Engine(StubModel)))
+    found = {target["label"]: person.mask(number) for number, target in enumerate(person.state["objects"])}
+    if taken_as == "objects" and kind != "yolo":  # which knows no parts
+        assert set(found) == {"car", "person"}
+        assert all(np.array_equal(found[label], mask) for label, mask in truth(project).items())
+        person.do("undo")
+        assert len(person.state["objects"]) == 1
+    whole = np.any([person.mask(number) for number in range(len(person.state["objects"]))], axis=0)
+    if taken_as == "objects" and kind != "yolo":
+        return
+    assert iou(whole, np.any(list(truth(project).values()), axis=0)) >= 0.99
+
+
+def test_the_masks_of_others_come_in(tmp_path):
+    """pycocotools' compressed RLE, iscrowd, names with folders, and what can't be read loses itself."""
+    write_pictures(tmp_path / "images", "a.png")
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[7:31, 11:60] = mask[40:50, 3:9] = 1
+    rle = coco_masks.encode(np.asfortranarray(mask))
+    rle["counts"] = rle["counts"].decode()
+    images = [{"id": 1, "file_name": "train\\a.png", "width": 80, "height": 60}]
+    good = {"id": 1, "image_id": 1, "category_id": 9, "segmentation": rle, "iscrowd": 1}
+    bad = [{**good, "id": 2, "segmentation": []}, {**good, "id": 3, "category_id": 1}, {"id": 4, "image_id": 7}, 5]
+    content = {"images": images, "categories": [{"id": 9, "name": "cat"}], "annotations": [good, *bad[:3]]}
+    (tmp_path / "coco.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(content).encode())
+    project = Project(tmp_path / "out", tmp_path / "images")
+    said = import_objects(project, tmp_path / "coco.json", "coco")
+    assert "1 objects on 1 picture" in said and said.count("left out") == 3
+    person = Annotator(Editor(project, Engine(StubModel)))
+    assert person.state["objects"][0]["label"] == "cat" and np.array_equal(person.mask(0), mask > 0)
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_what_is_gone_leaves_nothing_behind_in_the_next_export(tmp_path, kind):
     write_pictures(tmp_path / "images", "one.png", "two.png")
@@ -179,6 +360,26 @@ def test_yolo(project, tmp_path):
         assert iou(np.any(drawn, axis=0), truth(project)[label]) >= 0.99
     assert (tmp_path / "images" / "one.png").read_bytes() == (project.images / "one.png").read_bytes()
     assert 'names:\n  0: "car"\n  1: "person"\n' in (tmp_path / "data.yaml").read_text()
+
+
+@given(MASKS, st.integers(1, 7))
+def test_yolo_as_ultralytics_draws_it_is_the_object(mask, size):
+    """Holes, parts, borders, corners that touch: every object of 100 pixels and more."""
+    mask = np.kron(mask, np.ones((size, size), bool))
+    assume(np.count_nonzero(mask) >= 100)
+    lines = [f"0 {divided(polygon, mask.shape)}" for polygon in as_polygons(mask)]
+    assert iou(np.any([drawn_by_ultralytics(line, mask.shape) for line in lines], axis=0), mask) >= 0.99
+
+
+def test_yolo_keeps_far_parts_in_one_line_where_a_seam_can_run_outside_the_picture():
+    mask = np.zeros((300, 400), bool)
+    mask[3:23, 3:23] = mask[275:297, 377:397] = True
+    [polygon] = as_polygons(mask)
+    line = f"0 {divided(polygon, mask.shape)}"
+    values = np.array(line.split()[1:], float).reshape(-1, 2)
+    assert iou(drawn_by_ultralytics(line, mask.shape), mask) >= 0.99
+    centre, size = (values.min(axis=0) + values.max(axis=0)) / 2, np.ptp(values, axis=0)
+    assert ((centre >= 0) & (centre <= 1) & (size <= 1)).all()  # what ultralytics checks before it takes a label
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:

@@ -42,7 +42,7 @@ class YoloWriter(Writer):
         for target in picture.objects:
             polygons = as_polygons(picture.mask(target))
             self._split += len(polygons) > 1
-            lines += [f"{self.labels[picture.label(target)] - 1} {_divided(polygon, picture.shape)}\n"
+            lines += [f"{self.labels[picture.label(target)] - 1} {divided(polygon, picture.shape)}\n"
                       for polygon in polygons]
         self.write(f"labels/{picture.stem}.txt", "".join(lines).encode())
         self.copy(picture.picture.path, f"images/{picture.stem}{picture.picture.path.suffix}")
@@ -56,7 +56,8 @@ class YoloWriter(Writer):
             self.notes.append(f"{self._split} objects of several parts are several lines, since YOLO knows no parts.")
 
 
-def _divided(corners: Corners, shape: tuple[int, int]) -> str:
+def divided(corners: Corners, shape: tuple[int, int]) -> str:
+    """Corners as text: x and y of each, divided by width and height."""
     height, width = shape
     texts = []
     for y, x in corners.tolist():
@@ -137,19 +138,19 @@ def _around(whole: Corners, ring: Corners, mask: np.ndarray, cost: int) -> Corne
     height, width = mask.shape
     box = cv2.boundingRect(mask.view(np.uint8))
     room = {"left": box[0], "top": box[1], "right": width - box[0] - box[2], "bottom": height - box[1] - box[3]}
-    ways = [_out(whole, side, mask) for side in room if room[side] < MAX_BOX_GROWTH]
-    backs = [_out(ring, side, mask) for side in room if room[side] < MAX_BOX_GROWTH]
-    found = [(out[2] + back[2], out, back) for out in ways for back in backs]
-    least = min(found, key=lambda way: way[0], default=None)
-    if least is None or least[0] >= cost:
-        return None
-    _, (leave, exit_at, _), (enter, entry_at, _) = least
-    way = np.array([exit_at, *_corners_between(exit_at, entry_at, height, width, room), entry_at])
-    return detour(whole, leave, ring, enter, way)
+    sides = [side for side in room if room[side] < MAX_BOX_GROWTH]
+    found = [(out[2] + back[2], out, back) for out in (_out(whole, side, mask) for side in sides)
+             for back in (_out(ring, side, mask) for side in sides)]
+    for total, (leave, exit_at, _), (enter, entry_at, _) in sorted(found, key=lambda way: way[0]):
+        way = np.array([exit_at, *_corners_between(exit_at, entry_at, height, width, room), entry_at])
+        reach = np.concatenate([way, whole, ring])
+        if total < cost and (np.ptp(reach, axis=0) < mask.shape).all():  # readers refuse boxes larger than the picture
+            return detour(whole, leave, ring, enter, way)
+    return None
 
 
 def _out(ring: Corners, side: str, mask: np.ndarray) -> tuple[int, tuple[int, int], int]:
-    """Where a ring is left towards a side of the picture: its corner, the place outside, pixels drawn off the object."""
+    """How a ring is left towards a side of the picture: its corner, the place outside, pixels drawn off the object."""
     axis, is_low = (0 if side in ("top", "bottom") else 1), side in ("top", "left")
     number = int(ring[:, axis].argmin() if is_low else ring[:, axis].argmax())
     outside = ring[number].copy()
