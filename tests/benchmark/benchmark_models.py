@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from utils.clicker import Click, Clicker
+
 
 class Disks:
     """The last mask with a disk about the last click added or taken away; `radius` is a part of the longer side."""
@@ -75,6 +77,18 @@ class CannotStart(Disks):
 
     def get_prediction(self, clicker):
         return super().get_prediction(clicker)
+
+
+class Understands(Disks):
+    """Takes a list of clicks, strokes and contours: disks about all their points."""
+
+    understands = ("click", "stroke", "contour")
+
+    def get_prediction(self, clicker, prev_mask=None):
+        assert isinstance(clicker, list)
+        clicks = [Click(one.is_positive, point) for one in clicker
+                  for point in ([one.coords] if isinstance(one, Click) else one.points)]
+        return super().get_prediction(Clicker(init_clicks=clicks), prev_mask)
 
 
 class Logits(Disks):

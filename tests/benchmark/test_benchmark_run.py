@@ -16,6 +16,7 @@ import pytest
 from benchmark_models import Disks, SmallDisks
 
 from utils.benchmark.__main__ import main
+from utils.benchmark.combinations import combinations
 from utils.benchmark.protocol import parse_model
 from utils.clicker import Click, Clicker
 from utils.files import folder_lock
@@ -346,6 +347,7 @@ def test_every_task_may_fail(data, tmp_path):
         (["DATA", "--replay", "nowhere.jsonl", "--model", "grabcut"], "nowhere.jsonl can't be read"),
         (["DATA", "--replay", "setup.jsonl", "--model", "grabcut"], "setup.jsonl is no click log"),
         (["DATA", "DATA", "--model", "grabcut"], "is given twice"),
+        (["DATA", "--interactions", "click", "--user", "noisy"], "--interactions has users of its own"),
     ],
 )
 def test_a_call_that_can_not_be_carried_out(data, tmp_path, monkeypatch, capsys, arguments, complaint):
@@ -364,6 +366,7 @@ def test_a_call_that_can_not_be_carried_out(data, tmp_path, monkeypatch, capsys,
                                        ["DATA", "--out", "o", "--ignore-label", "x"],
                                        ["DATA", "--out", "o", "--clicks", "100000000000"],
                                        ["DATA", "--out", "o", "--seed", "-1"],
+                                       ["DATA", "--out", "o", "--interactions", "click,stork"],
                                        ["DATA", "--out", "o", "--jobs", "1000000"]])
 def test_a_wrong_call(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
@@ -479,6 +482,56 @@ def test_correcting_the_masks_of_a_folder(data, tmp_path):
     (tmp_path / "few").mkdir()
     assert run(data, tmp_path / "out", "--initial-masks", str(tmp_path / "few")) == 1
     assert "has no initial mask of ball_00001: put ball_00001.png there" in read(tmp_path / "out")[0][0]["error"]
+
+
+# ------------------------------------------------------------------------------- strokes and contours
+
+
+def test_combinations_are_those_of_saic_is():
+    found = combinations(("click", "stroke", "contour"))
+    mixed = {name: kinds for name, kinds in found.items() if "alone" not in name}
+    assert len(mixed) == 27 and len(set(mixed.values())) == 27
+    assert mixed["stroke-click-contour"] == ("stroke", "click", "contour", "click")
+    assert {name: found[name] for name in set(found) - set(mixed)} == {
+        f"{kind} alone": (kind,) for kind in ("click", "stroke", "contour")}
+
+
+@pytest.mark.parametrize("model", ["Disks", "Understands"])
+def test_mixed_interactions(data, tmp_path, capsys, model):
+    kinds = ("--interactions", "click,stroke")
+    assert run(data, tmp_path / "out", *kinds, "--limit", "2", model=f"benchmark_models:{model}") == 0
+    assert capsys.readouterr().err.count("understands clicks alone") == (model == "Disks")
+    rows, summary = read(tmp_path / "out")
+    (mixture,) = summary["combinations"]
+    assert mixture["combinations"] == 8 and mixture["as_clicks"] == (model == "Disks")
+    by_user = {user: np.array([[float(row[f"IoU@{k}"]) for k in range(1, 6)] for row in rows if row["user"] == user])
+               for user in {row["user"] for row in rows}}
+    assert len(by_user) == 10 and all(ious.shape == (2, 5) for ious in by_user.values())
+    means = [ious.mean() for user, ious in by_user.items() if "alone" not in user]
+    assert mixture["iou"] == pytest.approx(np.mean(means), abs=1e-6)
+    assert mixture["iou_deviation"] == pytest.approx(np.std(means), abs=1e-6)
+    reached = [[next((k for k, v in enumerate(task, 1) if v >= 0.85), 5) for task in ious]
+               for user, ious in by_user.items() if "alone" not in user]
+    assert mixture["noi"]["NoI@85"] == pytest.approx(np.mean(reached))
+    assert "Combinations of interactions" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_clicks_alone_are_the_exact_users(data, tmp_path):
+    assert run(data, tmp_path / "mixed", "--interactions", "click") == 0
+    assert run(data, tmp_path / "exact") == 0
+    ious = [[row["IoU@5"] for row in read(tmp_path / out)[0] if row["user"] == user]
+            for out, user in (("mixed", "click-click-click"), ("mixed", "click alone"), ("exact", "exact"))]
+    assert ious[0] == ious[1] == ious[2]
+
+
+def test_drawings_are_replayed_from_a_log(data, tmp_path):
+    understands = {"model": "benchmark_models:Understands"}
+    assert run(data, tmp_path / "first", "--interactions", "stroke,contour", **understands) == 0
+    log = str(tmp_path / "first" / "clicks.jsonl")
+    replay = ("--interactions", log, "--replay-of", "Understands/stroke-contour-stroke")
+    assert run(data, tmp_path / "second", *replay, **understands) == 0
+    (pair,) = read(tmp_path / "second")[1]["pairs"]
+    assert {tuple(estimate.values()) for estimate in pair["figures"].values()} == {(0.0, 0.0, 0.0)}
 
 
 # ------------------------------------------------------------------------------- models

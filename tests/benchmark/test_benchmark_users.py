@@ -7,8 +7,8 @@ from utils.benchmark.annotations import DataError
 from utils.benchmark.formats import Photo
 from utils.benchmark.initial_masks import PERTURBED_IOU, perturb, read_initial_mask
 from utils.benchmark.tasks import Task
-from utils.benchmark.users import ExactUser, Noise, NoisyUser, ReplayUser
 from utils.clicker import Clicker
+from utils.interactions import ExactUser, Noise, NoisyUser, ReplayUser
 
 SHAPE = (80, 120)
 

@@ -3,6 +3,7 @@
     python -m utils.benchmark tests/00_sample_input --out report            checkpoint.pth, 20 clicks a task
     python -m utils.benchmark DATA --out DIR --model grabcut --model checkpoint.pth --jobs 4
     python -m utils.benchmark DATA --out DIR --user exact noisy             what noise costs
+    python -m utils.benchmark DATA --out DIR --interactions click,stroke,contour
     python -m utils.benchmark DATA --out DIR --replay OTHER/clicks.jsonl    the same clicks on another model
 
 The output folder receives report.html, summary.json, tasks.csv (a row a task) and clicks.jsonl; a run that was stopped
@@ -13,14 +14,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
 from utils.benchmark.annotations import DataError
-from utils.benchmark.arguments import CHECKPOINT, make_parser, protocol_of
+from utils.benchmark.arguments import CHECKPOINT, parse_arguments, protocol_of
 from utils.benchmark.formats import split_name
 from utils.benchmark.output import made_from, write_output
 from utils.benchmark.protocol import REPLAY, Job, ModelSpec, model_content, parse_model
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
     tolerant_output()
     given = sys.argv[1:] if arguments is None else list(arguments)
-    options = make_parser(__doc__).parse_args(given)
+    options = parse_arguments(__doc__, given)
     options.command = ["python", "-m", "utils.benchmark", *map(shown_name, given)]
     try:
         with folder_lock(options.out, "benchmark"):
@@ -173,19 +174,34 @@ def _evaluate(jobs: Sequence[Job], results: ResultLog, options: argparse.Namespa
     _tell_reused(jobs, done, known)
     for job in done:
         yield replace(known[job.key], model=job.model.name, user=job.user)  # they may have been called otherwise
-    left = set(jobs) - set(done)
     pause = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file needs few lines
     look = {"unit": "task", "dynamic_ncols": True, "mininterval": pause, "maxinterval": 10 * pause}
+    left = [job for job in jobs if not (job.key in known and job.is_known)]
     with tqdm(total=len(jobs), initial=len(done), file=sys.stderr, **look) as bar:
         for model in dict.fromkeys(job.model for job in jobs):
             bar.set_description(model.name)
-            its_jobs = [job for job in jobs if job.model == model and job in left]
-            for record in run_jobs(its_jobs, options.out, options.jobs, options.threads):
+            alike: dict[str, list[Job]] = {}  # users may be called differently and do the same
+            for job in left:
+                if job.model == model:
+                    alike.setdefault(job.key, []).append(job)
+            first = [same[0] for same in alike.values()]
+            for record in _say_once(run_jobs(first, options.out, options.jobs, options.threads), bar):
                 results.append(record)
                 if record.error:
                     bar.write(f"{record.data} {record.task}: {record.error}", file=sys.stderr)
-                bar.update()
-                yield record
+                bar.update(len(alike[record.key]))
+                yield from (replace(record, user=job.user) for job in alike[record.key])
+
+
+def _say_once(records: Iterable[Record], bar: tqdm) -> Iterator[Record]:
+    """Passes records on, and says with the first one that it concerns that drawings became clicks."""
+    has_said = False
+    for record in records:
+        if record.as_clicks and not has_said:
+            has_said = True
+            bar.write(f"{record.model} understands clicks alone: a stroke becomes clicks along it, a contour one "
+                      "inside it", file=sys.stderr)
+        yield record
 
 
 def _tell_reused(jobs: Sequence[Job], done: Sequence[Job], known: Mapping[str, Record]) -> None:

@@ -2,24 +2,34 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from utils.benchmark.combinations import STEPS, combinations
 from utils.benchmark.formats import DATASET_FORMATS
-from utils.benchmark.protocol import EXACT, NOISY, NOTHING, PERTURBED, Protocol
+from utils.benchmark.protocol import EXACT, NOISY, NOTHING, PERTURBED, Drawing, Manner, Protocol
 from utils.benchmark.records import FORMER_PERTURBED
-from utils.benchmark.users import Noise
 from utils.files import UsageError
+from utils.interactions import KINDS, Noise
+from utils.scribbles import STROKES
 
 CHECKPOINT = Path(__file__).resolve().parents[2] / "checkpoint.pth"
 USERS = (EXACT, NOISY, "spread", "outside", "wrong-sign")
+CLICKS = 20  # as RITM (Sofiiuk et al. 2021) stops
 MOST_CLICKS = 1000
 MOST_PROCESSES = 256
 MOST = 2**31 - 1  # of what has no limit of its own
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
-    """All arguments, by group."""
+def parse_arguments(description: str, given: Sequence[str]) -> argparse.Namespace:
+    """The arguments; a log of interactions is a log to replay."""
+    options = _parser(description).parse_args(given)
+    if isinstance(options.interactions, Path):
+        options.replay, options.interactions = options.interactions, None
+    return options
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m utils.benchmark", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -61,8 +71,8 @@ def _add_data_arguments(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_protocol_arguments(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--clicks", type=_whole(1, MOST_CLICKS), default=20, metavar="N",
-                       help="clicks a task; 100 for NoC100 (default: 20)")
+    group.add_argument("--clicks", type=_whole(1, MOST_CLICKS), metavar="N",
+                       help="clicks or other interactions a task; 100 for NoC100 (default: 20, with --interactions 10)")
     group.add_argument("--initial-masks", "--start", dest="initial", default=NOTHING, metavar="MASKS",
                        help="nothing, perturbed (the ground truth with defects) or a folder of masks named as the "
                        "tasks")
@@ -75,6 +85,11 @@ def _add_protocol_arguments(group: argparse._ArgumentGroup) -> None:
                        help="rate of clicks outside the error region (default: 0.1)")
     group.add_argument("--wrong-sign-rate", type=_rate, default=0.05, metavar="R",
                        help="rate of clicks with the wrong sign (default: 0.05)")
+    group.add_argument("--interactions", type=_kinds, metavar="KINDS",
+                       help="click,stroke,contour or some of them: every combination of them over the first three "
+                       "steps, then clicks, and each kind alone (SAIC-IS's protocol); or another run's clicks.jsonl")
+    group.add_argument("--stroke-style", choices=STROKES, default=Drawing.style,
+                       help="how strokes are drawn (default: %(default)s, the deterministic one of DAVIS's challenge)")
     group.add_argument("--seed", type=_whole(0), default=0, help="of noise and perturbed masks (default: 0)")
     group.add_argument("--replay", type=Path, metavar="LOG", help="repeat the clicks of another run's clicks.jsonl")
     group.add_argument("--replay-of", metavar="MODEL/USER", help="whose clicks, if the log has several")
@@ -94,11 +109,17 @@ def protocol_of(options: argparse.Namespace) -> Protocol:
         "outside": Noise(outside=noise.outside),
         "wrong-sign": Noise(wrong_sign=noise.wrong_sign),
     }
-    users = tuple((name, known[name]) for name in dict.fromkeys(options.user))
+    users: tuple[tuple[str, Manner], ...] = tuple((name, known[name]) for name in dict.fromkeys(options.user))
+    if options.interactions:
+        if options.user != [EXACT]:
+            raise UsageError("--interactions has users of its own; leave --user out")
+        drawn = combinations(options.interactions)
+        users = tuple((name, Drawing(kinds, options.stroke_style)) for name, kinds in drawn.items())
+    clicks = options.clicks or (STEPS if options.interactions else CLICKS)
     initial = PERTURBED if options.initial == FORMER_PERTURBED else options.initial
     if initial not in (NOTHING, PERTURBED) and not Path(initial).is_dir():
         raise UsageError(f"{initial} is no folder; --initial-masks is nothing, perturbed or a folder of masks")
-    return Protocol(options.clicks, users, initial, options.seed)
+    return Protocol(clicks, users, initial, options.seed)
 
 
 def _whole(low: int, high: int = MOST) -> Callable[[str], int]:
@@ -123,6 +144,16 @@ def _rate(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return value
+
+
+def _kinds(text: str) -> tuple[str, ...] | Path:
+    """Kinds of interactions, or a log."""
+    parts = tuple(dict.fromkeys(text.split(",")))
+    if set(parts) <= set(KINDS):
+        return parts
+    if Path(text).is_file():
+        return Path(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is neither a log nor some of {','.join(KINDS)}")
 
 
 def _labels(text: str) -> tuple[int, ...]:

@@ -8,19 +8,25 @@ from typing import Any
 
 import numpy as np
 
+from utils.benchmark.combinations import ReplayDrawings
 from utils.benchmark.metrics import Scorer
-from utils.benchmark.users import LoggedClick, User
+from utils.clicker import Clicker
+from utils.interactions import KINDS, DrawingUser, LoggedClick, User, as_clicks, kind_of, to_plain
 from utils.models import Model, ModelError, takes_prev_mask
 
 ROUNDING = 1e-4  # what interpolation may add to a probability of 0 or 1
+
+
+CLICK_SPACING = 1 / 16  # of the longer side, between the clicks that a stroke becomes for a model of clicks alone
 
 
 @dataclass
 class ObjectResult:
     """What happened: a value an interaction in the lists, IoUs in [0, 1], times in seconds.
 
-    `initial_iou` is the IoU of the initial mask, `mask` bool (H, W) the last prediction, `harness_seconds` the time
-    between the model's answers: interacting and scoring.
+    `clicks` are a clicking user's, `interactions` a drawing user's as `interactions.to_plain` writes them; `as_clicks`
+    says that the model got them as clicks. `initial_iou` is the IoU of the initial mask, `mask` bool (H, W) the last
+    prediction, `harness_seconds` the time between the model's answers: interacting and scoring.
     """
 
     area: int
@@ -28,6 +34,8 @@ class ObjectResult:
     ious: list[float] = field(default_factory=list)
     boundary_ious: list[float] = field(default_factory=list)
     clicks: list[LoggedClick] = field(default_factory=list)
+    interactions: list[dict[str, Any]] = field(default_factory=list)
+    as_clicks: bool = False
     prepare_seconds: float = 0.0
     click_seconds: list[float] = field(default_factory=list)
     harness_seconds: float = 0.0
@@ -35,15 +43,17 @@ class ObjectResult:
 
 
 def evaluate_object(
-    model: Model, image: np.ndarray, truth: np.ndarray, user: User, clicks: int, initial: np.ndarray | None = None
+    model: Model, image: np.ndarray, truth: np.ndarray, user: User | DrawingUser | ReplayDrawings, clicks: int,
+    initial: np.ndarray | None = None,
 ) -> ObjectResult:
-    """Clicks so many times.
+    """Interacts so many times.
 
     Args:
-        model: predicts from the user's clicker.
+        model: predicts from the user's clicker, or from a list of interactions; strokes and contours become clicks for
+            one that doesn't say by `understands` that it knows them.
         image: uint8 (H, W, 3) RGB.
         truth: (H, W) of 1, 0 and -1 (ignored).
-        user: adds a click a round.
+        user: adds an interaction a round.
         clicks: number of rounds.
         initial: mask bool (H, W) to correct; None begins from nothing.
 
@@ -59,9 +69,9 @@ def evaluate_object(
     result = ObjectResult(scorer.area, scorer.score(mask)[0])
     result.prepare_seconds = _timed(lambda: model.predictor.set_input_image(image))[1]
     for k in range(1, clicks + 1):
-        user.click(mask)
+        prompt = _next_prompt(user, mask, model)
         first = {"prev_mask": initial.astype(np.float32)} if k == 1 and initial is not None else {}
-        prob, seconds = _timed(lambda first=first: model.predictor.get_prediction(user.clicker, **first))
+        prob, seconds = _timed(lambda prompt=prompt, first=first: model.predictor.get_prediction(prompt, **first))
         _check_probabilities(prob, truth.shape)
         mask = prob > model.threshold
         iou, boundary_iou = scorer.score(mask)
@@ -69,9 +79,26 @@ def evaluate_object(
         result.boundary_ious.append(boundary_iou)
         result.click_seconds.append(seconds)
     result.mask = mask
-    result.clicks = [(*click.coords, click.is_positive) for click in user.clicker.get_clicks()]
+    if hasattr(user, "clicker"):
+        result.clicks = [(*click.coords, click.is_positive) for click in user.clicker.get_clicks()]
+    else:
+        result.interactions = [to_plain(one) for one in user.interactions]
+        drawn = {kind_of(one) for one in user.interactions} - {KINDS[0]}
+        result.as_clicks = bool(drawn) and not set(KINDS) <= set(model.understands)
     result.harness_seconds = perf_counter() - begun - result.prepare_seconds - sum(result.click_seconds)
     return result
+
+
+def _next_prompt(user: User | DrawingUser | ReplayDrawings, mask: np.ndarray, model: Model) -> Any:
+    """Lets the user interact, and gives what the model is asked with."""
+    if hasattr(user, "clicker"):
+        user.click(mask)
+        return user.clicker
+    user.interact(mask)
+    if set(KINDS) <= set(model.understands):
+        return list(user.interactions)
+    spacing = max(mask.shape) * CLICK_SPACING
+    return Clicker(init_clicks=[click for one in user.interactions for click in as_clicks(one, spacing)])
 
 
 def _check_probabilities(prob: Any, shape: tuple[int, ...]) -> None:

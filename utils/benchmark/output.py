@@ -5,8 +5,10 @@ import argparse
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from utils.benchmark.combinations import describe, summarise_mixtures
 from utils.benchmark.metrics import caps
 from utils.benchmark.protocol import PACKAGES, REPLAY, ModelSpec, Protocol, version
 from utils.benchmark.records import Record, write_click_log
@@ -23,17 +25,21 @@ def write_output(options: argparse.Namespace, plan: Plan, records: Sequence[Reco
     summary = summarise_run([*logged, *records], [*(r.model for r in logged[:1]), *(m.name for m in plan.models)])
     about = _about(options, plan)
     by_name = {(task.data, task.name): task for task in plan.tasks}
-    run = Run(plan.protocol, options.command, about, by_name, [*records, *logged], summary)
+    mixtures = summarise_mixtures([*records, *logged])
+    run = Run(plan.protocol, options.command, about, by_name, [*records, *logged], summary, mixtures)
     content = {"command": options.command, **about, **summary.as_json(),
                "made_from": made_from(plan.models, plan.contents, plan.sets)}
     content["failed"] = [{"data": r.data, "task": r.task, "model": r.model, "user": r.user, "error": r.error}
                          for r in records if r.error]
+    content["combinations"] = [asdict(mixture) for mixture in mixtures]
     content["without_object"] = {data.name: list(data.empty) for data in plan.sets}
     write_text(options.out / "tasks.csv", tasks_csv(records, plan.protocol.clicks))
     write_json(options.out / "summary.json", content, indent=1)
     write_click_log(options.out / "clicks.jsonl", records)
     write_text(options.out / "report.html", write_report(run, options.out))
     print(_main_figures(summary.results, plan.protocol))
+    if mixtures:
+        print(f"\n{describe(mixtures)}")
     print(f"\n{shown_name(options.out / 'report.html')}")
 
 
@@ -53,7 +59,8 @@ def _of_the_log(plan: Plan) -> list[Record]:
     records = [record for record in plan.log or () if (record.data, record.task) in wanted]
     for record in records:
         record.model, record.user = f"{record.model} (log)", REPLAY
-        for values in (record.ious, record.boundary_ious, record.clicks, record.click_seconds):
+        for values in (record.ious, record.boundary_ious, record.clicks, record.interactions,
+                       record.click_seconds):
             del values[plan.protocol.clicks :]
     return records
 

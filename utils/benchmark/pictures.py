@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import cv2
 import numpy as np
 
-from utils.benchmark.users import LoggedClick
+from utils.interactions import LoggedClick
 
 LONG_SIDE = 360  # pixels
 TRUTH, PREDICTION = (255, 255, 255), (255, 149, 0)  # RGB: white, and orange
@@ -15,7 +16,8 @@ IGNORED = 0.45  # brightness that is left of ignored pixels
 
 
 def draw_task(
-    image: np.ndarray, truth: np.ndarray, mask: np.ndarray, clicks: Iterable[LoggedClick], long_side: int = LONG_SIDE
+    image: np.ndarray, truth: np.ndarray, mask: np.ndarray, steps: Iterable[LoggedClick | dict[str, Any]],
+    long_side: int = LONG_SIDE,
 ) -> np.ndarray:
     """A small RGB picture uint8 (h, w, 3); enlarged or reduced to `long_side` pixels.
 
@@ -23,7 +25,8 @@ def draw_task(
         image: uint8 (H, W, 3) RGB.
         truth: (H, W) of 1, 0 and -1; ignored pixels are darkened.
         mask: bool (H, W), the prediction.
-        clicks: plus signs are positive, minus signs negative.
+        steps: clicks, or interactions as `interactions.to_plain` writes them; positive ones are blue with a plus sign,
+            negative ones red with a minus sign.
     """
     height, width = truth.shape
     scale = long_side / max(height, width)
@@ -35,13 +38,22 @@ def draw_task(
         contours, _ = cv2.findContours(_resize(region, size).view(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, contours, -1, INK, 4, cv2.LINE_AA)
         cv2.drawContours(picture, contours, -1, colour, 2, cv2.LINE_AA)
-    for y, x, is_positive in clicks:
-        _draw_click(picture, (round((x + 0.5) * scale), round((y + 0.5) * scale)), is_positive)
+    for step in steps:
+        points, is_positive = (step["points"], step["positive"]) if isinstance(step, dict) else ([step[:2]], step[2])
+        places = [(round((x + 0.5) * scale), round((y + 0.5) * scale)) for y, x in points]
+        if len(places) > 1:
+            _draw_line(picture, places, is_positive, is_closed=step["kind"] == "contour")
+        _draw_click(picture, places[0], is_positive)
     return picture
 
 
 def _resize(region: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(region.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5
+
+
+def _draw_line(picture: np.ndarray, places: list[tuple[int, int]], is_positive: bool, is_closed: bool) -> None:
+    for colour, width in (((255, 255, 255), 5), (POSITIVE if is_positive else NEGATIVE, 3)):
+        cv2.polylines(picture, [np.array(places)], is_closed, colour, width, cv2.LINE_AA)
 
 
 def _draw_click(picture: np.ndarray, at: tuple[int, int], is_positive: bool) -> None:

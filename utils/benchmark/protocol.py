@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, Union
 
 from utils.benchmark.initial_masks import find_initial_mask
 from utils.benchmark.tasks import Task
-from utils.benchmark.users import LoggedClick, Noise
 from utils.files import UserError, digest, file_digest
+from utils.interactions import Noise
 from utils.models import OBJECT, model_digests, open_model, short_name
 
 EXACT, NOISY, REPLAY = "exact", "noisy", "replay"
@@ -23,9 +24,22 @@ PACKAGES = ("torch", "numpy", "opencv-python-headless", "onnxruntime", "openvino
 HERE = Path(__file__).resolve().parent
 # The code that the figures depend on; what shows them is left out.
 HARNESS = (
-    *(HERE / f"{name}.py" for name in ("annotations", "evaluation", "initial_masks", "metrics", "tasks", "users")),
-    *(HERE.parent / f"{name}.py" for name in ("clicker", "coco_lvis", "images", "labels")),
+    *(HERE / f"{name}.py"
+      for name in ("annotations", "combinations", "evaluation", "initial_masks", "metrics", "tasks")),
+    *(HERE.parent / f"{name}.py"
+      for name in ("clicker", "coco_lvis", "images", "interactions", "labels", "scribbles")),
 )
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A user who draws: kinds of interactions for each step, the last one repeating, and the style of the strokes."""
+
+    kinds: tuple[str, ...]
+    style: str = "davis"
+
+
+Manner = Union[Noise, Drawing, None]
 
 
 @dataclass(frozen=True)
@@ -34,13 +48,13 @@ class Protocol:
 
     Args:
         clicks: on an object.
-        users: by name, with the noise of each; None is the exact user.
+        users: by name, with the noise or the drawing of each; None is the exact user.
         initial: mask to begin from: "nothing", "perturbed" (the ground truth with defects, by the seed) or a folder.
         seed: of the noise and the defects.
     """
 
     clicks: int = 20
-    users: tuple[tuple[str, Noise | None], ...] = ((EXACT, None),)
+    users: tuple[tuple[str, Manner], ...] = ((EXACT, None),)
     initial: str = NOTHING
     seed: int = 0
 
@@ -90,10 +104,10 @@ class Job:
     task: Task
     model: ModelSpec
     user: str
-    noise: Noise | None
+    manner: Manner
     protocol: Protocol
     key: str
-    log: tuple[LoggedClick, ...] | None = None
+    log: tuple[Any, ...] | None = None
     is_known: bool = True
 
 
@@ -102,21 +116,21 @@ def plan_jobs(
     model: ModelSpec,
     content: Mapping[str, str],
     protocol: Protocol,
-    logs: Mapping[tuple[str, str], Sequence[LoggedClick]] | None = None,
+    logs: Mapping[tuple[str, str], Sequence[Any]] | None = None,
 ) -> list[Job]:
-    """A job for each task and user; with logged clicks by (data, task), one that repeats them instead."""
+    """A job for each task and user; with logged steps by (data, task), one that repeats them instead."""
     jobs = []
     is_known = UNKNOWN not in content.values()
     identity = [sorted(content.values()), model.source if "state" in content else "", model.device]
     for task in tasks:
         if logs is not None:
-            log = tuple((y, x, is_positive) for y, x, is_positive in logs[task.data, task.name][: protocol.clicks])
+            log = tuple(logs[task.data, task.name][: protocol.clicks])
             key = _key(task, identity, protocol, log)
             jobs.append(Job(task, model, REPLAY, None, protocol, key, log, is_known))
             continue
-        for user, noise in protocol.users:
-            key = _key(task, identity, protocol, asdict(noise) if noise else None)
-            jobs.append(Job(task, model, user, noise, protocol, key, None, is_known))
+        for user, manner in protocol.users:
+            key = _key(task, identity, protocol, asdict(manner) if manner else None)
+            jobs.append(Job(task, model, user, manner, protocol, key, None, is_known))
     return jobs
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from utils.benchmark.annotations import DataError
 from utils.benchmark.protocol import PERTURBED, Job, Protocol, initial_digest
 from utils.benchmark.tasks import Task
-from utils.benchmark.users import LoggedClick
 from utils.files import UserError, read_text, shown_name, write_text
+from utils.interactions import LoggedClick
 
 FORMER_NAMES = {"robot": "user", "start": "initial", "start_digest": "initial_digest", "start_iou": "initial_iou"}
 FORMER_PERTURBED = "damaged"
@@ -44,10 +44,17 @@ class Record:
     ious: list[float] = field(default_factory=list)
     boundary_ious: list[float] = field(default_factory=list)
     clicks: list[LoggedClick] = field(default_factory=list)
+    interactions: list[dict[str, Any]] = field(default_factory=list)
+    as_clicks: bool = False
     prepare_seconds: float = 0.0
     click_seconds: list[float] = field(default_factory=list)
     harness_seconds: float = 0.0
     peak_bytes: int = 0
+
+    @property
+    def steps(self) -> list[Any]:
+        """The clicks of a clicking user, else what a drawing one drew."""
+        return self.clicks or self.interactions
 
     def mask_file(self, out: Path) -> Path:
         """Where the last mask is kept."""
@@ -174,6 +181,6 @@ def match_click_log(path: Path, log: Sequence[Record], tasks: Sequence[Task], pr
         if record.initial_digest != initial_digest(task, protocol):
             remedy = "the same --seed" if record.initial == PERTURBED else f"the masks that {record.initial} held then"
             raise DataError(f"{path} starts from another mask of {task.name} than this run; use {remedy}")
-        if len(record.clicks) < protocol.clicks:
-            raise DataError(f"{path} has {len(record.clicks)} clicks on {task.name}; use --clicks {len(record.clicks)}")
+        if len(record.steps) < protocol.clicks:
+            raise DataError(f"{path} has {len(record.steps)} clicks on {task.name}; use --clicks {len(record.steps)}")
     return found

@@ -4,17 +4,29 @@ from __future__ import annotations
 import base64
 import html
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from utils.benchmark.combinations import ALONE, Mixture, describe
 from utils.benchmark.metrics import TARGETS, caps
 from utils.benchmark.pictures import draw_task
 from utils.benchmark.protocol import NOTHING, Protocol
 from utils.benchmark.records import Record
 from utils.benchmark.summary import Estimate, Pair, Result, Summary, percent
+from utils.benchmark.tables import (
+    Figures,
+    Row,
+    as_percent,
+    click_word,
+    figures_table,
+    html_table,
+    signed,
+    signed_percent,
+    two_decimals,
+)
 from utils.benchmark.tasks import Task, read_task
 from utils.files import UserError, read_text
 from utils.images import encode_jpeg, read_labels
@@ -26,9 +38,6 @@ SCATTER_CLICK = 3  # the assignment's measure is the IoU after it
 PICTURE_QUALITY = 82
 TABLE_CLICKS = (0, 1, 2, 3, 5, 10, 20, 50, 100)
 CHART_TARGETS = (0.85, 0.90)
-NARROW_COLUMNS = 3  # so many stand side by side on a phone
-
-Figures = Mapping[str, Estimate]
 
 
 @dataclass(frozen=True)
@@ -41,15 +50,7 @@ class Run:
     tasks: Mapping[tuple[str, str], Task]
     records: Sequence[Record]
     summary: Summary
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of a table of figures: its label, the figure's name, how it is written."""
-
-    label: str
-    name: str
-    write: Callable[[float], str]
+    mixtures: Sequence[Mixture] = ()
 
 
 def write_report(run: Run, out: Path) -> str:
@@ -58,7 +59,7 @@ def write_report(run: Run, out: Path) -> str:
     parts = [_head(run, failures)]
     for data in dict.fromkeys(result.data for result in run.summary.results):
         parts.append(_data_section(run, data))
-    parts += [_pairs_section(run), _robustness_section(run), _pictures_section(run, out)]
+    parts += [_mixtures_section(run), _pairs_section(run), _robustness_section(run), _pictures_section(run, out)]
     parts += [_failures_section(failures), _measures_section(), _about_section(run)]
     style = read_text(STYLE)
     return (
@@ -88,7 +89,7 @@ def _head(run: Run, failures: Sequence[Record]) -> str:
         warning = f' <a class="warning" href="#failed">{count} task{"" if count == 1 else "s"} failed.</a>'
     return (
         f"<header><h1>{html.escape(_title(run))}</h1>\n"
-        f"<p>{objects} results of {protocol.clicks} {_clicks(protocol.clicks)} each, starting {start}. "
+        f"<p>{objects} results of {protocol.clicks} {click_word(protocol.clicks)} each, starting {start}. "
         f"Small figures are 95&nbsp;% intervals.{warning}</p></header>"
     )
 
@@ -116,47 +117,47 @@ def _count_tasks(counts: Mapping[str, int]) -> str:
 
 
 def _result_tables(protocol: Protocol, columns: Mapping[str, Figures], results: Mapping[str, Result]) -> str:
-    tables = [_table("IoU after k clicks, %", columns, _iou_rows(protocol))]
+    tables = [figures_table("IoU after k clicks, %", columns, _iou_rows(protocol))]
     for cap in caps(protocol.clicks):
-        rows = [Row(f"NoC@{percent(t)}", f"NoC{cap}@{percent(t)}", _two_decimals) for t in TARGETS]
-        tables.append(_table(f"Clicks needed, {cap} at most", columns, rows))
+        rows = [Row(f"NoC@{percent(t)}", f"NoC{cap}@{percent(t)}", two_decimals) for t in TARGETS]
+        tables.append(figures_table(f"Clicks needed, {cap} at most", columns, rows))
         tables.append(_failure_table(cap, results))
-    rows = [Row(f"BIoU@{k}", f"BIoU@{k}", _as_percent) for k in _table_clicks(protocol) if k]
-    tables.append(_table("Boundary IoU after k clicks, %", columns, rows))
+    rows = [Row(f"BIoU@{k}", f"BIoU@{k}", as_percent) for k in _table_clicks(protocol) if k]
+    tables.append(figures_table("Boundary IoU after k clicks, %", columns, rows))
     for cap in caps(protocol.clicks):
-        rows = [Row(f"NoI@{percent(t)}", f"NoI{cap}@{percent(t)}", _two_decimals) for t in TARGETS]
-        tables.append(_table(f"Clicks needed on Boundary IoU, {cap} at most", columns, rows))
+        rows = [Row(f"NoI@{percent(t)}", f"NoI{cap}@{percent(t)}", two_decimals) for t in TARGETS]
+        tables.append(figures_table(f"Clicks needed on Boundary IoU, {cap} at most", columns, rows))
     tables += [_harm_table(results), _time_table(results)]
     return f'<div class="tables">{"".join(tables)}</div>'
 
 
 def _iou_rows(protocol: Protocol) -> list[Row]:
-    rows = [Row(f"IoU@{k}", f"IoU@{k}", _as_percent) for k in _table_clicks(protocol)]
-    return [*rows, Row("area under curve", "AuC", _as_percent)]
+    rows = [Row(f"IoU@{k}", f"IoU@{k}", as_percent) for k in _table_clicks(protocol)]
+    return [*rows, Row("area under curve", "AuC", as_percent)]
 
 
 def _failure_table(cap: int, results: Mapping[str, Result]) -> str:
     rows = []
     for target in TARGETS:
         name = f"NoF{cap}@{percent(target)}"
-        cells = [f"{r.failures[name]}<small>{_as_percent(r.figures[name].mean)} %</small>{_interval(r.figures[name])}"
+        cells = [f"{r.failures[name]}<small>{as_percent(r.figures[name].mean)} %</small>{_interval(r.figures[name])}"
                  for r in results.values()]
         rows.append((f"NoF@{percent(target)}", cells))
-    return _html_table(f"Failures after {cap} {_clicks(cap)}", list(results), rows)
+    return html_table(f"Failures after {cap} {click_word(cap)}", list(results), rows)
 
 
 def _harm_table(results: Mapping[str, Result]) -> str:
     values = results.values()
     rows = [
-        ("hurtful clicks", [f"{_as_percent(r.figures['Hurt'].mean)} %{_interval(r.figures['Hurt'])}" for r in values]),
-        ("largest drop of IoU", [_as_percent(r.largest_drop) for r in values]),
+        ("hurtful clicks", [f"{as_percent(r.figures['Hurt'].mean)} %{_interval(r.figures['Hurt'])}" for r in values]),
+        ("largest drop of IoU", [as_percent(r.largest_drop) for r in values]),
     ]
-    return _html_table("Clicks that do harm", list(results), rows)
+    return html_table("Clicks that do harm", list(results), rows)
 
 
 def _interval(estimate: Estimate) -> str:
     """Its bounds in per cent in small letters, where it has some."""
-    return "" if estimate.low is None else f"<small>{_as_percent(estimate.low)} to {_as_percent(estimate.high)}</small>"
+    return "" if estimate.low is None else f"<small>{as_percent(estimate.low)} to {as_percent(estimate.high)}</small>"
 
 
 def _time_table(results: Mapping[str, Result]) -> str:
@@ -168,7 +169,7 @@ def _time_table(results: Mapping[str, Result]) -> str:
         ("harness, part of all", [f"{100 * r.harness_part:.1f} %" for r in values]),
         ("peak memory, MiB", [f"{r.peak_bytes / 2**20:.0f}" for r in values]),
     ]
-    return _html_table("Time and memory", list(results), rows)
+    return html_table("Time and memory", list(results), rows)
 
 
 def _charts(run: Run, data: str, results: Mapping[str, Result]) -> str:
@@ -197,9 +198,39 @@ def _sizes_and_ious(run: Run, data: str, model: str, user: str, click: int) -> l
 
 def _all_clicks(protocol: Protocol, columns: Mapping[str, Figures]) -> str:
     clicks = range(1, protocol.clicks + 1)
-    ious = _table("IoU, %", columns, [Row(f"@{k}", f"IoU@{k}", _as_percent) for k in clicks])
-    edges = _table("Boundary IoU, %", columns, [Row(f"@{k}", f"BIoU@{k}", _as_percent) for k in clicks])
+    ious = figures_table("IoU, %", columns, [Row(f"@{k}", f"IoU@{k}", as_percent) for k in clicks])
+    edges = figures_table("Boundary IoU, %", columns, [Row(f"@{k}", f"BIoU@{k}", as_percent) for k in clicks])
     return f'<details><summary>Every click</summary><div class="tables">{ious}{edges}</div></details>'
+
+
+def _mixtures_section(run: Run) -> str:
+    """SAIC-IS's measure: a table a data set of all combinations, and curves of each kind alone."""
+    if not run.mixtures:
+        return ""
+    parts = []
+    for mixture in run.mixtures:
+        columns = [name for name in next(iter(mixture.by_user.values())) if name != "tasks"]
+        shown = [name for name in columns if not name.startswith("IoU@") or name in ("IoU@1", "IoU@2", "IoU@3")]
+        rows = [(user, [f"{row[n]:.2f}" if n.startswith("NoI") else as_percent(row[n]) for n in shown])
+                for user, row in mixture.by_user.items()]
+        labels = [f"{name}, %" if "IoU" in name else name for name in shown]
+        note = " The model understands clicks alone: strokes were given as clicks along them." * mixture.as_clicks
+        parts.append(f"<p>{html.escape(describe([mixture]))}.{note}</p>")
+        parts.append(f'<div class="charts">{_mixture_chart(mixture)}</div>')
+        caption = f"{mixture.data}: {mixture.model}, means over {mixture.steps} steps"
+        parts.append(f'<div class="tables">{html_table(caption, labels, rows)}</div>')
+    return f"<section><h2>Combinations of interactions</h2>\n{''.join(parts)}</section>"
+
+
+def _mixture_chart(mixture: Mixture) -> str:
+    curves = [Curve(f"{mixture.combinations} combinations", [(float(k), v) for k, v in enumerate(mixture.ious, 1)])]
+    for user, row in mixture.by_user.items():
+        if user.endswith(ALONE):
+            points = [(float(k), row[f"IoU@{k}"]) for k in range(1, mixture.steps + 1)]
+            curves.append(Curve(user, points))
+    lowest = min(value for curve in curves for _, value in curve.points)
+    axes = percent_axis("mean IoU, %", lowest), count_axis("interactions", mixture.steps)
+    return _figure(f"{mixture.model}: IoU over interactions", curves_chart("IoU", curves, *axes))
 
 
 def _pairs_section(run: Run) -> str:
@@ -228,8 +259,8 @@ def _users_table(run: Run, data: str, model: str) -> str:
     columns = {r.user: r.figures for r in run.summary.results if (r.data, r.model) == (data, model)}
     rows = _iou_rows(run.protocol)
     for cap in caps(run.protocol.clicks):
-        rows += [Row(f"NoC{cap}@{percent(t)}", f"NoC{cap}@{percent(t)}", _two_decimals) for t in TARGETS]
-    return _table(f"{data}: {model} with every user", columns, rows)
+        rows += [Row(f"NoC{cap}@{percent(t)}", f"NoC{cap}@{percent(t)}", two_decimals) for t in TARGETS]
+    return figures_table(f"{data}: {model} with every user", columns, rows)
 
 
 def _differences(
@@ -244,7 +275,7 @@ def _differences(
         columns = {_name_pair(pair)[1]: pair.figures for pair in there}
         tasks = _count_tasks({_name_pair(pair)[1]: pair.tasks for pair in there})
         for kind, rows in _difference_rows(protocol).items():
-            tables.append(_table(f"{data}: {name}, {kind}. {tasks}", columns, rows, is_difference=True))
+            tables.append(figures_table(f"{data}: {name}, {kind}. {tasks}", columns, rows, is_difference=True))
     body = f'<div class="tables">{"".join(tables)}</div>'
     return f"<section><h2>{heading}</h2>\n<p>{html.escape(explanation)}</p>\n{body}</section>"
 
@@ -253,11 +284,11 @@ def _difference_rows(protocol: Protocol) -> dict[str, list[Row]]:
     """The lines of each table by what it is about."""
     clicks = [k for k in _table_clicks(protocol) if k]
     names = [f"{count}{cap}@{percent(t)}" for count in ("NoC", "NoI") for cap in caps(protocol.clicks) for t in TARGETS]
-    ious = [Row(f"IoU@{k}", f"IoU@{k}", _signed_percent) for k in clicks]
+    ious = [Row(f"IoU@{k}", f"IoU@{k}", signed_percent) for k in clicks]
     return {
-        "points of IoU": [*ious, Row("area under curve", "AuC", _signed_percent)],
-        "points of Boundary IoU": [Row(f"BIoU@{k}", f"BIoU@{k}", _signed_percent) for k in clicks],
-        "clicks needed": [Row(name, name, _signed) for name in names],
+        "points of IoU": [*ious, Row("area under curve", "AuC", signed_percent)],
+        "points of Boundary IoU": [Row(f"BIoU@{k}", f"BIoU@{k}", signed_percent) for k in clicks],
+        "clicks needed": [Row(name, name, signed) for name in names],
     }
 
 
@@ -284,7 +315,7 @@ def _pictures_section(run: Run, out: Path) -> str:
     if not parts:
         return ""
     legend = (
-        f"<p>After {shown} {_clicks(shown)}. Contours: white is the truth, orange the prediction; "
+        f"<p>After {shown} {click_word(shown)}. Contours: white is the truth, orange the prediction; "
         "blue plus signs are positive clicks, red minus signs negative ones; darkened pixels are ignored.</p>"
     )
     return f"<section><h2>Pictures</h2>\n{legend}\n{''.join(parts)}</section>"
@@ -302,14 +333,14 @@ def _choose_pictures(records: Sequence[Record], seed: int) -> dict[str, list[Rec
 
 def _picture(run: Run, record: Record, out: Path) -> str:
     steps = sorted({min(SCATTER_CLICK, len(record.ious)), len(record.ious)})
-    ious = ", ".join(f"IoU@{k} {_as_percent(record.ious[k - 1])}" for k in steps)
+    ious = ", ".join(f"IoU@{k} {as_percent(record.ious[k - 1])}" for k in steps)
     label = html.escape(f"{record.task} · {ious}")
     try:
         image, truth = read_task(run.tasks[record.data, record.task])
     except UserError as error:  # it was there when it was clicked on
         return f"<figure><p>{html.escape(str(error))}</p><figcaption>{label}</figcaption></figure>"
     mask = read_labels(record.mask_file(out)).values > 0
-    jpeg = encode_jpeg(draw_task(image, truth, mask, record.clicks), PICTURE_QUALITY)
+    jpeg = encode_jpeg(draw_task(image, truth, mask, record.steps), PICTURE_QUALITY)
     source = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
     return f'<figure><img src="{source}" alt="{label}"><figcaption>{label}</figcaption></figure>'
 
@@ -318,7 +349,7 @@ def _failures_section(failures: Sequence[Record]) -> str:
     if not failures:
         return ""
     rows = [(f"{r.data} {r.task}", [html.escape(f"{r.model}, {r.user}: {r.error}")]) for r in failures]
-    table = _html_table("Left out of all figures above", ["what went wrong"], rows, kind="texts")
+    table = html_table("Left out of all figures above", ["what went wrong"], rows, kind="texts")
     return f'<section id="failed"><h2>Failed tasks</h2>\n{table}</section>'
 
 
@@ -332,6 +363,9 @@ MEASURES = {
     "NoI": "NoC's count, on Boundary IoU.",
     "Hurtful clicks": "The part of all clicks after which the IoU is lower by more than 5 points than before; the "
     "largest drop is the most that one click took away.",
+    "Combinations": "SAIC-IS's protocol: every combination of the kinds of interactions over the first three steps, "
+    "then clicks; means over steps and combinations, +- the standard deviation of the combinations' means. NoI there is "
+    "the number of interactions until the IoU is reached.",
     "Area under curve": "Area under the IoU over clicks by trapezia, divided by its width.",
     "Intervals": "95 %, percentile bootstrap with 2,000 draws of whole sequences or images; differences are taken task "
     "by task first.",
@@ -357,43 +391,6 @@ def _about_section(run: Run) -> str:
     return f'<section class="about">{"".join(parts)}</section>'
 
 
-# ---------------------------------------------------------------------------------------------- tables
-
-
-def _table(caption: str, columns: Mapping[str, Figures], rows: Iterable[Row], is_difference: bool = False) -> str:
-    """A line for each figure, a column for each model; figures that a column lacks stay empty."""
-    lines = []
-    for row in rows:
-        found = [figures.get(row.name) for figures in columns.values()]
-        lines.append((row.label, [_cell(estimate, row.write, is_difference) for estimate in found]))
-    return _html_table(caption, list(columns), lines)
-
-
-def _cell(estimate: Estimate | None, write: Callable[[float], str], is_difference: bool) -> str:
-    if estimate is None:
-        return "–"
-    if estimate.low is None:
-        return write(estimate.mean)
-    mean = write(estimate.mean)
-    if is_difference and (estimate.low > 0 or estimate.high < 0):
-        mean = f"<b>{mean}</b>"
-    return f"{mean}<small>{write(estimate.low)} to {write(estimate.high)}</small>"
-
-
-def _html_table(caption: str, columns: Sequence[str], rows: Sequence[tuple[str, list[str]]], kind: str = "") -> str:
-    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in columns)
-    body = "".join(
-        f'<tr><th scope="row">{html.escape(label)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
-        for label, cells in rows
-    )
-    title = f"<caption><span>{html.escape(caption)}</span></caption>"
-    table = f"{title}<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody>"
-    name = html.escape(caption, quote=True)
-    room = "table wide" if len(columns) > NARROW_COLUMNS else "table"
-    region = f'<div class="{room}" role="region" tabindex="0" aria-label="{name}">'
-    return f'{region}<table class="{kind}">{table}</table></div>'
-
-
 def _figure(caption: str, content: str) -> str:
     return f"<figure><figcaption>{html.escape(caption)}</figcaption>{content}</figure>"
 
@@ -406,24 +403,3 @@ def _curve(name: str, estimates: Sequence[Estimate]) -> Curve:
 def _table_clicks(protocol: Protocol) -> list[int]:
     first = 1 if protocol.initial == NOTHING else 0
     return [k for k in TABLE_CLICKS if first <= k <= protocol.clicks]
-
-
-def _clicks(count: int) -> str:
-    return "click" if count == 1 else "clicks"
-
-
-def _as_percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def _signed_percent(value: float) -> str:
-    return _signed(100 * value, 1)
-
-
-def _two_decimals(value: float) -> str:
-    return f"{value:.2f}"
-
-
-def _signed(value: float, decimals: int = 2) -> str:
-    text = f"{value:+.{decimals}f}".replace("-", "−")
-    return text if text.strip("+−0.") else text[1:]  # nothing has no sign

@@ -9,14 +9,15 @@ from time import perf_counter
 
 import numpy as np
 
+from utils.benchmark.combinations import ReplayDrawings
 from utils.benchmark.evaluation import evaluate_object
 from utils.benchmark.initial_masks import perturb, read_initial_mask
 from utils.benchmark.protocol import NOTHING, PERTURBED, Job, ModelSpec, Protocol, plan_jobs
 from utils.benchmark.records import Record, record_of
 from utils.benchmark.tasks import DataSet, Task, read_task
-from utils.benchmark.users import ExactUser, NoisyUser, ReplayUser, User
 from utils.files import UserError, write_whole
 from utils.images import encode_png
+from utils.interactions import DrawingUser, ExactUser, Noise, NoisyUser, ReplayUser, User
 from utils.models import Model, ModelError, open_model
 from utils.pool import Lost, ProcessDied, each_done
 
@@ -34,7 +35,7 @@ class Plan:
 
     def jobs(self) -> list[Job]:
         """Every model's, one model after another."""
-        clicks = None if self.log is None else {(record.data, record.task): record.clicks for record in self.log}
+        clicks = None if self.log is None else {(record.data, record.task): record.steps for record in self.log}
         return [job for spec in self.models
                 for job in plan_jobs(self.tasks, spec, self.contents[spec.name], self.protocol, clicks)]
 
@@ -113,11 +114,14 @@ def evaluate_job(job: Job, model: Model, out: Path) -> Record:
     return record
 
 
-def _user(job: Job, truth: np.ndarray) -> User:
+def _user(job: Job, truth: np.ndarray) -> User | DrawingUser | ReplayDrawings:
+    seed, manner = job.protocol.seed, job.manner
     if job.log is not None:
-        return ReplayUser(job.log)
-    if job.noise is not None:
-        return NoisyUser(truth, job.noise, job.protocol.seed, job.task.name)
+        return ReplayDrawings(job.log) if isinstance(job.log[0], dict) else ReplayUser(job.log)
+    if isinstance(manner, Noise):
+        return NoisyUser(truth, manner, seed, job.task.name)
+    if manner is not None:
+        return DrawingUser(truth, manner.kinds, manner.style, seed, job.task.name)
     return ExactUser(truth)
 
 
