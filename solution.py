@@ -668,6 +668,30 @@ class _Estimate(NamedTuple):
         moved = cv2.remap(small, *np.meshgrid(x, y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return moved * ((y >= -0.5) & (y <= rows - 0.5))[:, None] * ((x >= -0.5) & (x <= columns - 0.5))
 
+    def holding(self, places: np.ndarray, radius: float, threshold: float) -> _Estimate:
+        """The estimate with disks about places (N, 2) of its map that are above the threshold."""
+        rows, columns = np.indices(self.probability.shape)
+        near = [(rows - y) ** 2 + (columns - x) ** 2 <= radius**2 for y, x in places]
+        least = np.where(np.any(near, axis=0), threshold + 0.01 * (1 - threshold), 0)
+        return self._replace(probability=np.maximum(self.probability, least).astype(np.float32))
+
+    def remember(self, last: _Estimate, click: _Click, weight: float, threshold: float) -> _Estimate:
+        """The estimate with its logits averaged with another one's away from a click, where that knew something.
+
+        At distance d of the click the other one counts weight * (1 - exp(-d**2 / r**2)) times as much as this one; r
+        is .3 of the square root of its mask's area.
+        """
+        y, x = self.frame.to_input(np.array([(click.y, click.x)]))[0]
+        rows = (np.arange(self.frame.out_height) - y) * (self.frame.height / self.frame.out_height)
+        columns = (np.arange(self.frame.out_width) - x) * (self.frame.width / self.frame.out_width)
+        area = (last.probability > threshold).mean() * last.frame.height * last.frame.width
+        near = np.exp(-(rows[:, None] ** 2 + columns**2) / max(0.09 * area, 1.0))
+        known = last._replace(probability=np.ones_like(last.probability)).seen_in(self.frame)
+        weights = (weight * (1 - near) * known).astype(np.float32)
+        now, before = (np.clip(p, 1e-4, 1 - 1e-4) for p in (self.probability, last.seen_in(self.frame)))
+        logits = (np.log(now / (1 - now)) + weights * np.log(before / (1 - before))) / (1 + weights)
+        return self._replace(probability=1 / (1 + np.exp(-logits)))
+
     def box(self, threshold: float) -> Optional[Tuple[int, int, int, int]]:
         """The box (top, left, bottom, right) in the image of what is above the threshold; None if nothing is."""
         mask = self.probability > threshold
@@ -720,6 +744,11 @@ class Predictor:
         min_box: sides of the zoom-in box are at least this fraction of the image's longer side.
         working_size: network inputs have about working_size**2 pixels; the checkpoint's own if left out.
         coarse_size: of the coarse pass; five eighths of the working size if left out.
+        late_click: from this click on the mask is good and its details count: the input has the resolution that the
+            box has in the image, and the estimate keeps what it knew away from the click; 0 for never.
+        late_size: inputs of late clicks have at most about late_size**2 pixels, which bounds their time.
+        late_expand_ratio: of the zoom-in box of late clicks.
+        late_memory: weight of the last estimate far away from a late click, relative to the new one.
 
     Raises:
         TypeError, ValueError: as `TorchRuntime` does.
@@ -737,10 +766,15 @@ class Predictor:
         min_box: float = 0.2,
         working_size: Optional[int] = None,
         coarse_size: Optional[int] = None,
+        late_click: int = 4,
+        late_size: int = 512,
+        late_expand_ratio: float = 1.4,
+        late_memory: float = 1.0,
     ) -> None:
         self.model = model
         self._runtime: Runtime = model if hasattr(model, "logits") else TorchRuntime(model, device)
         self.pred_thr = self._runtime.config.pred_thr
+        self._radius = self._runtime.config.disk_radius
         self.with_flip = with_flip
         self.zoom_in = zoom_in
         self.coarse_pass = coarse_pass
@@ -749,6 +783,10 @@ class Predictor:
         self.min_box = min_box
         self.working_size = working_size or self._runtime.config.working_size
         self.coarse_size = coarse_size or self.working_size * 5 // 8
+        self.late_click = late_click
+        self.late_size = max(late_size, self.working_size)
+        self.late_expand_ratio = min(late_expand_ratio, expand_ratio)
+        self.late_memory = late_memory
         self._lock = threading.RLock()
         self._image: Optional[ImagePyramid] = None
         self._sides = (0, 0)  # height and width of the image
@@ -883,53 +921,76 @@ class Predictor:
     def _step(self, last: _Estimate, clicks: Tuple[_Click, ...]) -> _Estimate:
         """The estimate after the last click: in the box of the object, or on the whole image where none is found."""
         everything = (0, 0, *self._sides)
-        frame = self._object_frame(last, clicks) if self.zoom_in else None
+        is_late = 0 < self.late_click <= len(clicks)
+        frame = self._object_frame(last, clicks, is_late) if self.zoom_in else None
         if frame is None and self.zoom_in and self.coarse_pass:
             coarse = self._forward_pass(self._frame(everything, self.coarse_size), last, clicks)
-            frame = self._object_frame(coarse, clicks)
-        return self._forward_pass(frame or self._frame(everything, self.working_size), last, clicks)
+            frame = self._object_frame(coarse, clicks, is_late)
+        estimate = self._forward_pass(frame or self._frame(everything, self.working_size), last, clicks)
+        return estimate.remember(last, clicks[-1], self.late_memory, self.pred_thr) if is_late else estimate
 
     @torch.no_grad()
     def _forward_pass(self, frame: Frame, last: _Estimate, clicks: Tuple[_Click, ...]) -> _Estimate:
         """The network's estimate in a frame, given all clicks and the last estimate."""
         image = torch.from_numpy(self._image.take(frame)).permute(2, 0, 1).float() / 255
         inputs = torch.cat([image, torch.from_numpy(last.seen_in(frame))[None]])[None]
-        points = _points_tensor(frame, clicks)[None]
+        places = frame.to_input(np.array([click[:2] for click in clicks]))
+        shown, corners = self._out_of_corners(frame, places, clicks)
+        points = _points_tensor(shown, clicks)[None]
         if self.with_flip:
             inputs = torch.cat([inputs, inputs.flip(-1)])
-            points = torch.cat([points, _points_tensor(frame.mirror(), clicks)[None]])
+            shown[:, 1] = frame.out_width - 1 - shown[:, 1]
+            points = torch.cat([points, _points_tensor(shown, clicks)[None]])
         probability = torch.sigmoid(self._runtime.logits(inputs, points)[:, 0])
         if self.with_flip:
             probability = (probability[:1] + probability[1:].flip(-1)) / 2
-        return _Estimate(probability[0].cpu().numpy(), frame)
+        estimate = _Estimate(probability[0].cpu().numpy(), frame)
+        return estimate.holding(places[corners], self._radius, self.pred_thr) if corners.any() else estimate
+
+    def _out_of_corners(
+        self, frame: Frame, places: np.ndarray, clicks: Tuple[_Click, ...]
+    ) -> Tuple[np.ndarray, np.ndarray]:
+        """Where a frame shows clicks (N, 2), and which of them (N,) are positive ones in a corner of the image.
+
+        These are moved away from it by a disk's radius: the network takes no notice of a quarter of a disk.
+        """
+        ends = np.array([frame.out_height - 1, frame.out_width - 1])
+        reaches = np.array([frame.top + frame.height, frame.left + frame.width]) == self._sides
+        low = (places < self._radius) & (np.array([frame.top, frame.left]) == 0)
+        high = (places > ends - self._radius) & reaches
+        corners = (low | high).all(1) & np.array([click.is_positive for click in clicks])
+        inner = np.where(low, self._radius, ends - self._radius)
+        return np.where(corners[:, None], inner, places), corners
 
     def _frame(self, box: Sequence[int], working_size: float) -> Frame:
         """The frame of a box (top, left, bottom, right) of the image, whose input has about working_size**2 pixels."""
         size = input_size(box[2] - box[0], box[3] - box[1], working_size, self.keep_aspect)
         return self._image.frame(box, size)
 
-    def _object_frame(self, estimate: _Estimate, clicks: Tuple[_Click, ...]) -> Optional[Frame]:
+    def _object_frame(self, estimate: _Estimate, clicks: Tuple[_Click, ...], is_late: bool) -> Optional[Frame]:
         """The box of an estimate's mask and all clicks, expanded, within the image; None if the mask is empty."""
         mask_box = estimate.box(self.pred_thr)
         if mask_box is None:
             return None
+        ratio = self.late_expand_ratio if is_late else self.expand_ratio
         begins, ends = [], []
         for axis, length in enumerate(self._sides):
             low = min(mask_box[axis], min(click[axis] for click in clicks))
             high = max(mask_box[axis + 2], max(click[axis] for click in clicks) + 1)
-            side = max((high - low) * self.expand_ratio, self.min_box * max(self._sides))
+            side = max((high - low) * ratio, self.min_box * max(self._sides))
             begins.append(max(0, min(low, math.floor((low + high - side) / 2))))
             ends.append(min(length, max(high, math.ceil((low + high + side) / 2))))
-        return self._frame((*begins, *ends), self.working_size)
+        own_size = math.sqrt(math.prod(end - begin for begin, end in zip(begins, ends)))
+        size = min(max(own_size, self.working_size), self.late_size) if is_late else self.working_size
+        return self._frame((*begins, *ends), size)
 
 
-def _points_tensor(frame: Frame, clicks: Sequence[_Click]) -> Tensor:
-    """Clicks as the network takes them: (2N, 3) rows (y, x, index) in a frame, positive ones first, -1 for padding."""
+def _points_tensor(places: np.ndarray, clicks: Sequence[_Click]) -> Tensor:
+    """Clicks at places (N, 2) as the network takes them: (2N, 3) rows (y, x, index), positive first, -1 for padding."""
     count = max(1, len(clicks))
     points = np.full((2, count, 3), -1, np.float32)
     placed = [0, 0]
-    moved = frame.to_input(np.array([(click.y, click.x) for click in clicks]))
-    for index, (click, place) in enumerate(zip(clicks, moved)):
+    for index, (click, place) in enumerate(zip(clicks, places)):
         kind = 0 if click.is_positive else 1
         points[kind, placed[kind]] = (*place, index)
         placed[kind] += 1

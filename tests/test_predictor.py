@@ -5,6 +5,7 @@ import copy
 import doctest
 import threading
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -802,6 +803,97 @@ def test_threads_wait_for_each_other(model):
     for thread in threads:
         thread.join()
     assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+# ------------------------------------------------------------------------------------------------ late clicks
+
+E = (35, 40, True)
+
+
+def test_the_first_clicks_know_nothing_of_late_ones(model):
+    image = picture(100, 140)
+    early, late = small(model, late_click=0), small(model)
+    for count, equal in ((1, True), (2, True), (3, True), (4, False)):
+        clicks = (A, B, C, D)[:count]
+        assert np.array_equal(predict(early, image, *clicks), predict(late, image, *clicks)) == equal
+
+
+def test_late_inputs_have_the_resolution_of_the_image_up_to_a_limit(painter):
+    """A box of about 100 pixels in an image where earlier clicks see it at 64, a limit of 80, and one of 160."""
+    mask = np.zeros((400, 400), np.float32)
+    mask[100:170, 100:170] = 1
+    areas = {}
+    for limit in (64, 80, 160):
+        predictor = small(painter, with_flip=False, late_size=limit)
+        predictor.set_input_image(picture(400, 400))
+        frames = watch_frames(predictor)
+        predictor.get_prediction([(130 + k, 130, True) for k in range(4)], prev_mask=mask)
+        areas[limit] = frames[-1].out_height * frames[-1].out_width
+        assert frames[-1].height <= 1.4 * 72
+    assert areas == {64: 64**2, 80: 80**2, 160: 96**2}
+
+
+def test_a_late_estimate_keeps_what_it_knew_far_from_the_click():
+    """The network changes its mind everywhere; the mask follows about the new click, and half of the way far away."""
+
+    class Changing(Painter):
+        def logits(self, inputs, points):
+            return torch.full((len(inputs), 1, *inputs.shape[-2:]), 3.0 if points[0, :, 2].max() < 3 else -1.0)
+
+    clicks = [(32, 20, True), (32, 100, True), (40, 60, True), (32, 21, False)]
+    for memory, far in ((0.0, -1.0), (1.0, 1.0), (3.0, 2.0)):
+        predictor = small(Changing(), zoom_in=False, late_memory=memory)
+        probability = predict(predictor, picture(64, 128), *clicks)
+        logits = np.log(probability / (1 - probability))
+        assert logits[32, 21] == pytest.approx(-1, abs=0.02) and logits[32, 120] == pytest.approx(far, abs=0.02)
+        assert (np.diff(logits[32, 21:]) >= -1e-4).all()
+
+
+# ------------------------------------------------------------------------------------------------ the shipped model
+
+REFERENCE = Path(__file__).with_name("reference_masks.npz")
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Predictor:
+    return Predictor.from_checkpoint(Path(solution.__file__).with_name("checkpoint.pth"))
+
+
+def reference_pictures() -> Iterator[tuple[str, np.ndarray]]:
+    """The rendered scenes, one of them mirrored too and one enlarged."""
+    for path in sorted((SCENES / "imgs").iterdir()):
+        image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        yield path.stem, image
+        if path.stem == "fish":
+            yield "fish mirrored", image[:, ::-1].copy()
+        if path.stem == "key":
+            yield "key large", cv2.resize(image, None, fx=4, fy=4)
+
+
+def test_the_shipped_model_predicts_as_it_always_did(shipped):
+    """Maps of the rendered scenes as they were when they were recorded, with a plainer code: a change must be meant.
+
+    Recorded are three clicks a picture, the mask's area after each and its probabilities, averaged in 8x8 parts.
+    """
+    recorded = np.load(REFERENCE)
+    for name, image in reference_pictures():
+        shipped.set_input_image(image)
+        clicks = [(y, x, bool(positive)) for y, x, positive in recorded[f"{name}/clicks"].tolist()]
+        for count, (parts, area) in enumerate(zip(recorded[f"{name}/maps"], recorded[f"{name}/areas"], strict=True), 1):
+            probability = shipped.get_prediction(clicks[:count])
+            found = cv2.resize(probability, (8, 8), interpolation=cv2.INTER_AREA)
+            assert np.allclose(found, parts, atol=1e-3), (name, count)
+            assert abs(np.count_nonzero(probability > shipped.pred_thr) - area) <= 2, (name, count)
+
+
+@pytest.mark.parametrize("name", ["cactus", "fish"])
+def test_a_click_in_a_corner_is_in_its_mask(shipped, name):
+    image, _ = scene(name)
+    height, width = image.shape[:2]
+    shipped.set_input_image(image.copy())
+    for y, x in ((0, 0), (0, width - 1), (height - 1, 0), (height - 1, width - 1)):
+        assert shipped.get_mask([(y, x, True)])[y, x]
+        assert not shipped.get_mask([(y, x, False)]).any()
 
 
 # ------------------------------------------------------------------------------------------------ the protocol

@@ -998,6 +998,43 @@ def small_scene(name: str, side: int) -> tuple[np.ndarray, np.ndarray]:
     return whole.take(image), whole.take(mask) > 127
 
 
+def write_split(split: Path, names: Sequence[str]) -> None:
+    """Rendered scenes as a split of the training folder's format."""
+    for part in ("images", "masks"):
+        (split / part).mkdir(parents=True)
+    annotations = {}
+    for number, name in enumerate(names):
+        image_id = f"{9_000_000 + number:012d}"
+        shutil.copy(SCENES / "imgs" / f"{name}.jpg", split / "images" / f"{image_id}.jpg")
+        mask = (cv2.imread(str(SCENES / "masks" / f"{name}.png")).max(2) > 0).astype(np.uint8)
+        (split / "masks" / f"{image_id}.pickle").write_bytes(pickle.dumps(([cv2.imencode(".png", mask)[1]], [(0, 1)])))
+        annotations[image_id] = {"num_instance_masks": 1, "hierarchy": {0: None}}
+    (split / "hannotation.pickle").write_bytes(pickle.dumps(annotations))
+
+
+def test_fine_tuning_on_a_dozen_rendered_scenes_beats_the_start(tmp_path, one_thread, capsys):
+    """On six other scenes; a small input and sixteen steps, so that it does not take long."""
+    names = sorted(path.stem for path in (SCENES / "imgs").iterdir())
+    held_out = names[1::3]
+    write_split(tmp_path / "own" / "train", [name for name in names if name not in held_out])
+    write_split(tmp_path / "own" / "val", held_out)
+    recipe = dataclasses.replace(
+        solution.FINE_TUNING[0], samples=128, batch_size=8, resolutions=((0, 128),), working_size=128, warm_up=16,
+        lr=3e-4, min_area=500, rounds=(0.5, 0.3, 0.2), p_paste=0.0, p_merge=0.0, ema_decay=0.9,
+    )
+    last = train(tmp_path / "own", tmp_path / "out", recipe, start=CHECKPOINT, data="auto", validation_objects=6)
+    content = torch.load(last, weights_only=True)
+    assert len(content["training"]["ids"]) == 12 and content["config"]["freeze_norm"]
+    assert content["training"]["start"]["file"] == "checkpoint.pth"
+    start = torch.load(CHECKPOINT, weights_only=True)["state_dict"]
+    assert all(torch.equal(value, start[name]) for name, value in content["state_dict"].items()
+               if name.startswith("backbone.") and "running" in name)
+    table = capsys.readouterr().out.splitlines()[-3:]
+    before, after = (np.array([float(value) for value in line.split()[1:]]) for line in table[1:])
+    assert table[0].split() == ["held-out", "photos", "IoU@1", "IoU@2", "IoU@3"]
+    assert after.mean() > before.mean() + 0.02, table
+
+
 def test_it_overfits_eight_rendered_images(one_thread):
     """From random weights, in a fixed number of steps; the slowest test of this file."""
     side, steps = 64, 110

@@ -311,10 +311,11 @@ def print_comparison(path: Path) -> None:
     """IoU@1/2/3 on held-out photos before the first phase of a checkpoint and with it."""
     phases = training_record(solution.read_checkpoint(path))["phases"]
     rows = {"before": phases[0]["history"][:1], "after": [phases[-1]["metrics"]]}
-    print(f"{'held-out photos':16}" + "".join(f"{f'IoU@{k}':>8}" for k in (1, 2, 3)))
-    for name, (row,) in rows.items():
-        if "iou@3" in row:
-            print(f"{name:16}" + "".join(f"{row[f'iou@{k}']:8.3f}" for k in (1, 2, 3)))
+    rows = {name: row for name, found in rows.items() for row in found if "iou@3" in row}
+    if rows:
+        print(f"{'held-out photos':16}" + "".join(f"{f'IoU@{k}':>8}" for k in (1, 2, 3)))
+    for name, row in rows.items():
+        print(f"{name:16}" + "".join(f"{row[f'iou@{k}']:8.3f}" for k in (1, 2, 3)))
 
 
 # ---------------------------------------------------------------------------------------------- command line
