@@ -10,8 +10,8 @@ from annotate.stub import StubModel, StubPredictor, write_pictures
 from person import PHOTO, TESTS, Person, expected
 from playwright.sync_api import expect
 
-from utils.annotate.pictures import read_picture
 from utils.clicker import Click, Clicker
+from utils.images import read_photo
 
 CHECKPOINT = TESTS.parent / "checkpoint.pth"
 
@@ -24,7 +24,7 @@ def test_three_clicks_give_the_python_apis_mask(person):
     clicks = [(200, 260, True), (220, 350, False), (260, 200, True)]
     saved = [(step["y"], step["x"], step["positive"]) for step in person.server.session("a.jpg")["steps"]]
     assert saved == clicks
-    assert np.array_equal(person.server.mask("a.jpg"), expected(read_picture(PHOTO), *clicks))
+    assert np.array_equal(person.server.mask("a.jpg"), expected(read_photo(PHOTO).pixels, *clicks))
     assert "3 clicks spent" in person.text("#picture-facts") and "answered in" in person.text("#answered")
 
 
@@ -84,7 +84,7 @@ def test_a_click_is_deleted_from_the_list_and_under_the_pointer(person):
     person.page.mouse.move(*person.place(300, 400))
     person.press("Delete")
     person.settle()
-    assert np.array_equal(person.server.mask("a.jpg"), expected(read_picture(PHOTO), (200, 260, True)))
+    assert np.array_equal(person.server.mask("a.jpg"), expected(read_photo(PHOTO).pixels, (200, 260, True)))
 
 
 def test_the_threshold_slider_changes_the_mask(person):
@@ -94,7 +94,7 @@ def test_the_threshold_slider_changes_the_mask(person):
     slider.fill("0.8")
     person.settle()
     predictor = StubPredictor()
-    predictor.set_input_image(read_picture(PHOTO))
+    predictor.set_input_image(read_photo(PHOTO).pixels)
     probability = predictor.get_prediction(Clicker(init_clicks=[Click(True, (200, 260))]))
     assert np.array_equal(person.server.mask("a.jpg"), probability > 0.8)
 
@@ -197,7 +197,7 @@ def test_the_real_model_gives_the_page_the_apis_mask(browser, serve_process, tmp
     model = ISModel()
     model.restore_from_checkpoint(str(CHECKPOINT), torch.device("cpu"))
     predictor = Predictor(model.eval(), torch.device("cpu"))
-    predictor.set_input_image(read_picture(PHOTO))
+    predictor.set_input_image(read_photo(PHOTO).pixels)
     clicks = [Click(step["positive"], (step["y"], step["x"])) for step in steps]
     mask = None
     for count in range(1, len(clicks) + 1):

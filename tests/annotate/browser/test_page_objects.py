@@ -1,5 +1,6 @@
 """Objects on the annotation page: finishing, labels, drawing, proposals, export; going from picture to picture."""
 import json
+import zipfile
 
 import cv2
 import numpy as np
@@ -7,22 +8,22 @@ from annotate.stub import write_pictures
 from person import PHOTO, Person, expected
 from playwright.sync_api import expect
 
-from utils.annotate.pictures import read_picture
+from utils.images import read_photo
 
 
 def test_two_objects_are_finished_and_the_first_is_protected(person):
     person.click(200, 240)
     person.press("Space")
     person.press("2")
-    person.click(200, 300)
+    person.click(200, 340)
     person.press("Space")
     person.settle()
     session = person.server.session("a.jpg")
     assert [target["label"] for target in session["objects"]] == ["car", "person"]
     first, second = (person.server.mask("a.jpg", number) for number in (0, 1))
-    image = read_picture(PHOTO)
+    image = read_photo(PHOTO).pixels
     assert np.array_equal(first, expected(image, (200, 240, True)))
-    assert np.array_equal(second, expected(image, (200, 300, True)) & ~first)
+    assert np.array_equal(second, expected(image, (200, 340, True)) & ~first)
     person.page.get_by_label("Protect finished objects' pixels").uncheck()
     person.click(200, 300)
     person.settle()
@@ -145,10 +146,19 @@ def test_export_from_the_page(person):
     person.press("Space")
     person.settle()
     person.page.locator("#open-export").click()
-    for button in ("COCO JSON", "PNG masks", "labelme JSON", "YOLO"):
-        person.page.get_by_role("button", name=button).click()
-        kind = {"COCO JSON": "coco", "PNG masks": "png", "labelme JSON": "labelme", "YOLO": "yolo"}[button]
+    kinds = person.page.locator("#export-formats input").evaluate_all("(all) => all.map(({ value }) => value)")
+    assert {"coco", "png", "labelme", "yolo"} <= set(kinds)
+    for kind in kinds:
+        person.page.locator(f"#export-formats [value={kind}]").check()
+        person.page.locator("#start-export").click()
         person.sees("#export-state", f"/export/{kind}")
+    person.page.locator("#export-formats [value=coco]").check()
+    person.page.locator("#start-export").click()
+    person.sees("#export-state", "/export/coco")
+    with person.page.expect_download() as download:
+        person.page.locator("#export-download").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert "instances.json" in archive.namelist()
     person.press("Escape")
     expect(person.page.locator("#export")).to_be_hidden()
     person.press("Enter")  # is the picture's again, not the button's that opened the dialog

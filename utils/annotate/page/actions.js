@@ -5,16 +5,36 @@ import { $ } from "./dom.js";
 import { expected, isWorking, protects } from "./expectation.js";
 import { showHelp } from "./keys.js";
 import { t } from "./language.js";
-import { change, fetchMap, newObject, open } from "./loading.js";
+import { showSelected } from "./lists.js";
+import { askPreview, change, dropPreview, fetchMap, newObject, open } from "./loading.js";
 import { say } from "./messages.js";
 import { hand, list, view } from "./stage.js";
-import { VIEWS, app, brushRadius, changed, listed, outbox, remember } from "./state.js";
+import { VIEWS, app, brushRadius, can, changed, listed, outbox, remember } from "./state.js";
+
+const AIM = 8; // CSS pixels that a key moves the cross
+const FINISHED = ["done", "approved", "unreadable"]; // pictures that "next open" passes over
 
 // ---------------------------------------------------------------------------------------------- clicks and drawing
 
-export function click([y, x], positive) {
-  if (!app.state || !view.contains([y, x])) return;
+/** A click; a positive one inside a finished protected object could only leave crumbs: offers to edit that object. */
+export function click(point, positive) {
+  if (!app.state || !view.contains(point)) return;
+  const covering = positive && protects() && objectAt(point);
+  if (covering) offerToEdit(covering, point);
+  else sendClick(point, positive);
+}
+
+function sendClick([y, x], positive) {
+  dropPreview();
   change("click", { y: Math.floor(y), x: Math.floor(x), positive, ...newObject() });
+}
+
+function offerToEdit({ id, label }, point) {
+  hoverObject(id);
+  say(t("click on finished", { id, label }), { choices: [
+    { text: t("edit object", { id }), run: () => edit(id) },
+    { text: t("click all the same"), run: () => sendClick(point, true) },
+  ] });
 }
 
 /** The line [y, x] as the server counts: pixel centres at whole numbers. The finest brush goes from pixel to pixel. */
@@ -34,63 +54,104 @@ export function region(points, adds) {
   if (app.state) change("region", { points: centred(points), adds, ...newObject() });
 }
 
-/** The click under the pointer, for Delete and to see what would be deleted. */
+/** A stroke with the click tool; a server that doesn't know strokes gets a click where it began. */
+export function draw(points, positive) {
+  if (!app.state) return;
+  dropPreview();
+  if (can("stroke")) change("stroke", { points: centred(points), positive, ...newObject() });
+  else click(points[0], positive);
+}
+
+/** A box around the object, between two corners. */
+export function box([y0, x0], [y1, x1]) {
+  const { height, width } = app.state ?? {};
+  const [top, bottom] = [y0, y1].map((y) => Math.max(0, Math.min(height, Math.round(y)))).sort((a, b) => a - b);
+  const [left, right] = [x0, x1].map((x) => Math.max(0, Math.min(width, Math.round(x)))).sort((a, b) => a - b);
+  if (app.state && bottom > top && right > left) change("box", { box: [top, left, bottom, right], ...newObject() });
+}
+
+/** A loose line around the object. */
+export function lasso(points, positive) {
+  if (app.state && points.length > 2) change("lasso", { points: centred(points), positive, ...newObject() });
+}
+
+function clickThere(positive) {
+  if (hand.pointer) click(hand.pointer, positive);
+  else hand.aim(0, 0);
+}
+
+/** A press on the picture: with a pointer, so that keys don't aim any more. */
+export function touched() {
+  hand.isAiming = false;
+}
+
+function setSign(isPositive) {
+  app.isPositive = isPositive;
+  changed();
+}
+
+/** The click, box or line under the pointer, for Delete and to see what would be deleted. */
 export function hover(point) {
-  const before = app.hovered.click;
-  let now = null;
-  if (point && app.state) {
-    const [x, y] = view.toStage(point);
-    const reach = Math.max(9, app.clickSize + 3);
-    const near = ({ y: cy, x: cx }) => { const [px, py] = view.toStage([cy + 0.5, cx + 0.5]); return Math.hypot(px - x, py - y) < reach; };
-    now = (expected()?.clicks ?? []).findLastIndex((each) => !each.isPending && near(each));
-    if (now < 0) now = null;
-  }
-  if (now !== before) hoverClick(now);
+  const before = app.hovered.prompt ?? null;
+  const now = point && app.state ? promptAt(point) : null;
+  if (now !== before) hoverPrompt(now);
+  askPreview(now === null ? point : null);
   changed("cursor");
 }
 
-export function hoverClick(index) {
-  app.hovered = { ...app.hovered, click: index };
+function promptAt(point) {
+  const [x, y] = view.toStage(point);
+  const reach = Math.max(9, app.clickSize + 3);
+  const isNear = ([py, px]) => { const [left, top] = view.toStage([py + 0.5, px + 0.5]); return Math.hypot(left - x, top - y) < reach; };
+  const now = (expected()?.prompts ?? []).findLastIndex(({ points, isPending }) => !isPending && points.some(isNear));
+  return now < 0 ? null : now;
+}
+
+export function hoverPrompt(index) {
+  app.hovered = { ...app.hovered, prompt: index };
   changed("picture");
 }
 
-export function removeClick(index) {
-  app.hovered = { ...app.hovered, click: null };
-  change("delete click", { index });
+export function removePrompt(index) {
+  app.hovered = { ...app.hovered, prompt: null };
+  change("delete prompt", { index });
 }
 
 /** Delete: a region's last corner, the click under the pointer, or the selected object. */
 function remove() {
-  if (hand.region.length) hand.dropCorner();
-  else if (app.hovered.click !== null && app.hovered.click !== undefined) removeClick(app.hovered.click);
+  if (app.tool === "region" && hand.region.length) hand.dropCorner();
+  else if (Number.isInteger(app.hovered.prompt)) removePrompt(app.hovered.prompt);
   else if (app.selected !== null) removeObject(app.selected);
   else say(t("nothing to delete"));
 }
 
-function removeLastClick() {
-  const count = expected()?.clicks.length;
-  if (count) removeClick(count - 1);
+function removeLast() {
+  const count = expected()?.prompts.length;
+  if (count) removePrompt(count - 1);
   else say(t("no click to delete"));
 }
 
 // ---------------------------------------------------------------------------------------------- objects
 
 export function select(id) {
-  app.selected = app.selected === id ? null : id;
+  app.selected = id;
   changed();
-  document.querySelector("#objects li.selected")?.scrollIntoView({ block: "nearest" });
+  showSelected(); // in the list
 }
 
 function selectBy(by) {
   const ids = (app.state?.objects ?? []).map(({ id }) => id);
-  if (ids.length) select(ids[(ids.indexOf(app.selected) + by + ids.length + (app.selected === null && by < 0 ? 1 : 0)) % ids.length]);
+  const from = app.selected === null && by < 0 ? 0 : ids.indexOf(app.selected);
+  if (ids.length) select(ids.at((from + by) % ids.length));
 }
 
 function isHit(name, [y, x]) {
+  const outline = app.outlines.get(name);
+  const [top, left, bottom, right] = outline?.box ?? [0, 0, 0, 0];
+  if (y < top || x < left || y >= bottom || x >= right) return false;
   const context = view.overlay;
   context.setTransform(1, 0, 0, 1, 0, 0);
-  const outline = app.outlines.get(name);
-  return outline && context.isPointInPath(outline.shape, x, y, "evenodd");
+  return context.isPointInPath(outline.shape, x, y, "evenodd");
 }
 
 /** The smallest finished object at a point. */
@@ -99,13 +160,27 @@ function objectAt(point) {
   return (app.state?.objects ?? []).filter(({ mask }) => isHit(mask, point)).sort((a, b) => area(a) - area(b))[0];
 }
 
-/** A click of the selecting kind: the object there, or the proposal there. */
-export function selectAt(point) {
+/** A click of the selecting kind: the object there, or the proposal there. The second of two edits the object. */
+export function selectAt(point, isDouble) {
   const hit = objectAt(point);
   const proposal = app.state?.proposals.find((each) => isHit(`proposal ${each}`, point));
-  if (hit) select(hit.id);
+  if (hit && isDouble) edit(hit.id);
+  else if (hit) select(hit.id === app.selected ? null : hit.id);
+  else if (isDouble) return;
   else if (proposal !== undefined) takeProposal(proposal);
-  else { app.selected = null; changed(); }
+  else select(null);
+}
+
+export function toggleHidden(id) {
+  if (!app.hidden.delete(id)) app.hidden.add(id);
+  changed();
+}
+
+/** Hides all finished objects, or shows all. */
+function hideAll() {
+  const ids = (app.state?.objects ?? []).map(({ id }) => id);
+  app.hidden = new Set(ids.every((id) => app.hidden.has(id)) ? [] : ids);
+  changed();
 }
 
 export function edit(id) {
@@ -182,10 +257,16 @@ export function protect(on) {
   change("protect", { on });
 }
 
+/** The verdict on the open picture: approved or sent back, with a note; the same once more takes it back. */
+export function review(state) {
+  const isSame = app.state?.status === state;
+  change("review", { state: isSame ? "open" : state, note: $("review-note").value.trim() });
+}
+
 // ---------------------------------------------------------------------------------------------- pictures
 
 function nextOpen() {
-  const isOpen = ({ status }) => status !== "done";
+  const isOpen = ({ status }) => !FINISHED.includes(status);
   const next = list.neighbour(app.current, 1, isOpen) ??
     list.shown.find((picture) => isOpen(picture) && picture.id !== app.current)?.id;
   if (next) open(next);
@@ -193,7 +274,10 @@ function nextOpen() {
 }
 
 export function toggleDone() {
-  if (!app.state) return;
+  if (!app.state) {
+    if (app.opening?.problem) nextOpen(); // there is nothing to do on a picture that can't be read
+    return;
+  }
   const isDone = app.state.status === "done";
   const mark = change("mark", { done: !isDone });
   if (isDone) return;
@@ -230,7 +314,6 @@ function undo() {
 
 export function setTool(tool) {
   app.tool = tool;
-  if (tool !== "region") hand.dropRegion();
   changed();
 }
 
@@ -254,41 +337,80 @@ function setBrush(size) {
   setPreference("brushSize", Math.max(0, Math.min(100, size)));
 }
 
-export function peek(isPeeking) {
+function peek(isPeeking) {
   if (app.isPeeking === isPeeking) return;
   app.isPeeking = isPeeking;
   changed("picture");
 }
 
 function escape() {
-  if (hand.region.length) hand.dropRegion();
+  if (app.tool === "region" && hand.region.length) hand.dropRegion();
   else {
     app.selected = null;
     document.activeElement?.blur();
-    document.body.classList.remove("show-list", "show-panel");
+    closeDrawers();
     changed();
   }
 }
 
+export function closeDrawers() {
+  document.body.classList.remove("show-list", "show-panel");
+}
+
+/** Opens a drawer, or closes the one that is open. */
+function toggleDrawer(name, other) {
+  document.body.classList.remove(other);
+  document.body.classList.toggle(name);
+}
+
+function finish() {
+  if (!isWorking()) { say(t("nothing to finish")); return; }
+  change("finish");
+  setSign(true); // a new object begins with a click on it
+}
+
+function closeRegion(adds) {
+  if (hand.region.length > 2) hand.closeRegion(adds);
+  else say(t("three corners"));
+}
+
 /** What keys and buttons call, by name; see keys.js. */
 export const ACTIONS = {
-  finish() { isWorking() ? change("finish") : say(t("nothing to finish")); },
+  finish,
   clear() { isWorking() ? change("clear") : say(t("nothing to clear")); },
   remove,
-  removeLastClick,
+  removeLast,
   undo,
   redo: () => change("redo"),
   toolClick: () => setTool("click"),
   toolBrush: () => setTool("brush"),
   toolEraser: () => setTool("eraser"),
   toolRegion: () => setTool("region"),
+  toolBox: () => can("box") && setTool("box"),
+  toolLasso: () => can("lasso") && setTool("lasso"),
   toolSelect: () => setTool("select"),
   toolPan: () => setTool("pan"),
   smallerBrush: () => setBrush(app.brushSize - 5),
   largerBrush: () => setBrush(app.brushSize + 5),
-  enter() { hand.region.length ? hand.closeRegion(true) : toggleDone(); },
-  addRegion: () => hand.closeRegion(true),
-  cutRegion: () => hand.closeRegion(false),
+  switchSign: () => setSign(!app.isPositive),
+  aimLeft: () => hand.aim(-AIM, 0),
+  aimRight: () => hand.aim(AIM, 0),
+  aimUp: () => hand.aim(0, -AIM),
+  aimDown: () => hand.aim(0, AIM),
+  clickThere: () => clickThere(true),
+  clickOffThere: () => clickThere(false),
+  label: (key) => { if (app.labels[key - 1]) chooseLabel(app.labels[key - 1].name); },
+  peek: () => peek(true),
+  endPeek: () => peek(false),
+  enter() { app.tool === "region" && hand.region.length ? closeRegion(true) : toggleDone(); },
+  addRegion: () => closeRegion(true),
+  cutRegion: () => closeRegion(false),
+  toggleList: () => toggleDrawer("show-list", "show-panel"),
+  togglePanel: () => toggleDrawer("show-panel", "show-list"),
+  closeDrawers,
+  done: toggleDone,
+  resetSettings,
+  hideAll,
   dropRegion: () => hand.dropRegion(),
   escape,
   previous: () => open(list.neighbour(app.current, -1)),

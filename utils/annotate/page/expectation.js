@@ -3,18 +3,29 @@
 
 import { app, outbox } from "./state.js";
 
-const begun = (work, { label, settings }) => work ?? { label, settings, clicks: [] };
+const begun = (work, { label, settings }) => work ?? { label, settings, prompts: [] };
+const prompted = (work, each) => {
+  const object = begun(work, each);
+  return { ...object, prompts: [...object.prompts, { ...promptOf(each), isPending: true }] };
+};
+
+/** A prompt as the server describes those that it knows: {kind, points, positive}. */
+function promptOf({ op, y, x, box, points, positive = true }) {
+  const corners = box && [[box[0], box[1]], [box[2], box[3]]];
+  return { kind: op, points: points ?? corners ?? [[y, x]], positive };
+}
+
 const EXPECTATIONS = {
-  click: (work, each) => {
-    const object = begun(work, each);
-    return { ...object, clicks: [...object.clicks, { ...each, isPending: true }] };
-  },
-  "delete click": (work, { index }) => work && { ...work, clicks: work.clicks.filter((_, i) => i !== index) },
-  clear: (work) => work && { ...work, clicks: [] },
+  click: prompted,
+  box: prompted,
+  stroke: prompted,
+  lasso: prompted,
+  "delete prompt": (work, { index }) => work && { ...work, prompts: work.prompts.filter((_, i) => i !== index) },
+  clear: (work) => work && { ...work, prompts: [] },
   brush: begun,
   region: begun,
   "take proposal": (_, each) => begun(null, each),
-  edit: (_, { object }) => ({ ...app.state.objects.find(({ id }) => id === object), clicks: [] }),
+  edit: (_, { object }) => ({ ...app.state.objects.find(({ id }) => id === object), prompts: [] }),
   relabel: (work, { object, label }) => (work && (object === undefined || object === work.id) ? { ...work, label } : work),
   settings: (work, { settings }) => work && { ...work, settings },
   delete: (work, { object }) => (work?.id === object ? null : work),
@@ -23,11 +34,9 @@ const EXPECTATIONS = {
   mark: (work, { done }) => (done ? null : work),
 };
 
-/** The object in work as it will be: {id, label, settings, clicks}, or null. */
+/** The object in work as it will be: {id, label, settings, prompts: [{kind, points, positive, isPending}]}, or null. */
 export function expected() {
-  const active = app.state?.active;
-  const clicks = (active?.clicks ?? []).map(([y, x, positive]) => ({ y, x, positive }));
-  let work = active ? { ...active, clicks } : null;
+  let work = app.state?.active ?? null;
   for (const each of outbox.of(app.current)) if (each.op in EXPECTATIONS) work = EXPECTATIONS[each.op](work, each);
   return work;
 }
@@ -35,7 +44,7 @@ export function expected() {
 /** What the person sees of the object in work, for changes that may meet another state; see rebase.js. */
 export function seen() {
   const work = expected();
-  return { work: work ? work.id ?? "new" : null, clicks: work?.clicks.length ?? 0 };
+  return { work: work ? work.id ?? "new" : null, prompts: work?.prompts.length ?? 0 };
 }
 
 /** The last change of a kind that is still on its way: what it will set is shown already. */

@@ -2,21 +2,37 @@
 
 import { call } from "./api.js";
 import { $, make, setText } from "./dom.js";
-import { t } from "./language.js";
-import { app } from "./state.js";
+import { t, translation } from "./language.js";
+import { app, can } from "./state.js";
+
+const BOXES = { only_done: "only-done", only_approved: "only-approved", polygons: "polygons" };
 
 export function showExport() {
+  const chosen = chosenFormat() ?? app.project.formats[0];
   $("export-formats").replaceChildren(...app.project.formats.map((format) => {
-    const button = make("button", { className: "grow", textContent: t(`format ${format}`) });
-    button.onclick = () => startExport(format);
-    return button;
+    const input = make("input", { type: "radio", name: "format", value: format, checked: format === chosen });
+    input.onchange = showOptions;
+    const name = translation(`format ${format}`) ?? format;
+    return make("label", { className: "format" }, input, make("b", { textContent: name }),
+      make("small", { textContent: translation(`format ${format} use`) ?? "" }));
   }));
+  $("only-approved").parentElement.hidden = !can("review");
+  showOptions();
   $("export").showModal();
 }
 
-async function startExport(format) {
+function chosenFormat() {
+  return $("export-formats").querySelector(":checked")?.value;
+}
+
+function showOptions() {
+  $("polygons-row").hidden = chosenFormat() !== "coco";
+}
+
+export async function startExport() {
+  const options = Object.fromEntries(Object.entries(BOXES).map(([name, id]) => [name, $(id).checked && !$(id).closest("[hidden]")]));
   try {
-    app.job = (await call("/api/export", { format })).job;
+    app.job = (await call("/api/export", { format: chosenFormat(), ...options })).job;
     showJob();
   } catch (refusal) {
     setText("export-state", refusal.message);
@@ -26,10 +42,13 @@ async function startExport(format) {
 export function showJob() {
   const { job } = app;
   $("export-bar").hidden = job?.state !== "running";
+  $("start-export").disabled = job?.state === "running";
+  $("export-download").hidden = !job?.download;
   if (!job) return;
+  if (job.download) $("export-download").href = job.download;
   if (job.state === "running") {
     if (job.total) Object.assign($("export-bar"), { max: job.total, value: job.done });
     else $("export-bar").removeAttribute("value");
     setText("export-state", t("exporting", { format: job.format, done: job.done, all: job.total || "…" }));
-  } else setText("export-state", job.text);
+  } else setText("export-state", translation(`code ${job.code}`, job.values) ?? job.text);
 }

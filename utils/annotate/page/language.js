@@ -1,9 +1,30 @@
 // The page's texts in the person's language; each language has a dictionary of its own with the same keys.
 
 import { en } from "./en.js";
+import { ru } from "./ru.js";
 
-const DICTIONARIES = { en };
-let language = "en";
+const DICTIONARIES = { en, ru };
+const NAMES = { en: "English", ru: "Русский" };
+const CHOICE = "annotate language"; // in the browser's storage
+
+let chosen = firstLanguage();
+
+/** The one that was chosen here, else the first of the browser's that the page speaks. */
+function firstLanguage() {
+  const wishes = [localStorage.getItem(CHOICE), ...navigator.languages.map((tag) => tag.split("-")[0])];
+  return wishes.find((code) => code in DICTIONARIES) ?? "en";
+}
+
+export const language = () => chosen;
+
+export function languages() {
+  return Object.keys(DICTIONARIES).map((code) => ({ code, name: NAMES[code] }));
+}
+
+export function setLanguage(code) {
+  localStorage.setItem(CHOICE, code);
+  chosen = code;
+}
 
 /**
  * The text of a key. "{name}" in it becomes values.name, numbers in the language's way; a text of several forms
@@ -15,13 +36,31 @@ export function t(key, values = {}) {
 
 /** As t, but undefined for a key that the dictionary doesn't have. */
 export function translation(key, values = {}) {
-  const entry = DICTIONARIES[language][key];
-  const text = typeof entry === "object" ? entry[new Intl.PluralRules(language).select(values.n)] ?? entry.other : entry;
-  return text?.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? shown(values[name]) : whole));
+  const entry = DICTIONARIES[chosen][key];
+  const text = typeof entry === "object" ? entry[new Intl.PluralRules(chosen).select(values.n)] ?? entry.other : entry;
+  return text?.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? shown(values[name]) : whole))
+    .replace(/\{key (.)\}/g, (_, key) => keyShown(key));
+}
+
+// ---------------------------------------------------------------------------------------------- keys
+
+let layout = null; // what the person's keyboard writes, by the place of the key
+
+/** Asks the browser for the keyboard's layout; only some tell it, and only to pages from this machine. */
+export async function readLayout() {
+  try {
+    layout = await navigator.keyboard?.getLayoutMap();
+  } catch { /* then keys are called as on an American keyboard */ }
+}
+
+/** A letter of an American keyboard as it is written on this one. */
+export function keyShown(key) {
+  const own = /^[A-Z]$/.test(key) && layout?.get(`Key${key}`);
+  return own && !/^[a-z]$/i.test(own) ? own.toUpperCase() : key;
 }
 
 export function number(value) {
-  return value.toLocaleString(language);
+  return value.toLocaleString(chosen);
 }
 
 function shown(value) {
@@ -30,7 +69,7 @@ function shown(value) {
 
 /** Puts the texts into the elements of the page: data-t is the key of the text, data-t-title of a title, and so on. */
 export function translatePage() {
-  document.documentElement.lang = language;
+  document.documentElement.lang = chosen;
   for (const element of document.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);
   for (const name of ["title", "aria-label", "placeholder"]) {
     for (const element of document.querySelectorAll(`[data-t-${name}]`)) {

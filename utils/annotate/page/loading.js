@@ -46,7 +46,7 @@ export function newObject() {
 function updateListed(summary) {
   const entry = listed(summary.id);
   if (entry) Object.assign(entry, summary);
-  list.update(summary);
+  if (entry) list.update(entry);
   changed("progress");
 }
 
@@ -55,13 +55,22 @@ function updateListed(summary) {
 export function open(pictureId) {
   if (!pictureId || pictureId === app.current) return;
   document.body.classList.remove("show-list");
-  hand.dropRegion();
-  Object.assign(app, { current: pictureId, state: null, outlines: new Map(), hovered: {}, selected: null, map: null });
+  keepRegion(pictureId);
+  dropPreview();
+  Object.assign(app, {
+    current: pictureId, state: null, outlines: new Map(), hovered: {}, hidden: new Set(), selected: null, map: null,
+  });
   history.replaceState(null, "", `#${pictureId}`);
   list.mark(pictureId);
   view.setPicture(null, 0, 0);
   clearMessages();
   return fetchPicture(pictureId);
+}
+
+/** A region that is half drawn waits until its picture is open again. */
+function keepRegion(pictureId) {
+  app.drafts.set(app.current, hand.region);
+  hand.region = app.drafts.get(pictureId) ?? [];
 }
 
 async function fetchPicture(pictureId) {
@@ -73,13 +82,15 @@ async function fetchPicture(pictureId) {
     if (app.current !== pictureId) return;
     view.setPicture(image, state.height, state.width);
     outbox.revisions.set(pictureId, state.revision);
+    updateListed({ id: pictureId, status: state.status });
     receive(state);
     if (state.notice) say(state.notice, { isError: true });
     prefetchNext();
   } catch (refusal) {
+    if (!isPassing(refusal)) updateListed({ id: pictureId, status: "unreadable" });
     if (app.current !== pictureId) return;
-    app.opening.problem = refusal;
-    say(refusal.message, { isError: true });
+    app.opening.problem = refusal; // which is shown in the picture's place
+    if (isPassing(refusal)) say(refusal.message, { isError: true });
     changed();
   }
 }
@@ -107,7 +118,7 @@ async function whyNot(address) {
   return new Refusal(t("picture not shown"), response.status);
 }
 
-async function reload() {
+export async function reload() {
   const pictureId = app.current;
   try {
     const state = await call(`/api/pictures/${pictureId}`);
@@ -136,10 +147,43 @@ function receive(state) {
   if (state.active?.outline) keepOutline(state.active.mask, state.active.outline);
   else if (state.active?.mask) fetchOutline(state.active.mask, `masks/${state.active.mask}`); // and hear what is wrong
   if (!state.objects.some(({ id }) => id === app.selected)) app.selected = null;
-  for (const { mask } of state.objects) fetchOutline(mask, `masks/${mask}`);
-  for (const proposal of state.proposals) fetchOutline(`proposal ${proposal}`, `proposals/${proposal}`);
+  fetchOutlines(state);
   if (app.view === "probability") fetchMap();
   changed();
+}
+
+const BATCH = 500; // outlines that are asked for together
+
+/** The outlines of finished objects and proposals that aren't known yet; there may be thousands. */
+async function fetchOutlines({ objects, proposals }) {
+  const { current, outlines } = app;
+  const wanted = [
+    ...objects.map(({ mask }) => ({ name: mask, mask })),
+    ...proposals.map((proposal) => ({ name: `proposal ${proposal}`, proposal })),
+  ].filter(({ name }) => !outlines.has(name));
+  for (const { name } of wanted) outlines.set(name, null);
+  for (let i = 0; i < wanted.length && outlines === app.outlines; i += BATCH) {
+    await fetchBatch(current, outlines, wanted.slice(i, i + BATCH));
+  }
+}
+
+async function fetchBatch(pictureId, outlines, wanted) {
+  const names = (kind) => wanted.map((each) => each[kind]).filter((value) => value !== undefined);
+  try {
+    const { masks, proposals } = await call(`/api/pictures/${pictureId}/outlines`,
+      { masks: names("mask"), proposals: names("proposal") });
+    for (const [name, described] of Object.entries(masks)) outlines.set(name, new Outline(described));
+    for (const [proposal, described] of Object.entries(proposals)) outlines.set(`proposal ${proposal}`, new Outline(described));
+    if (outlines !== app.outlines) return;
+    for (const { name, mask } of wanted) {
+      if (!outlines.get(name)) outlines.delete(name);
+      if (mask && !outlines.has(name)) fetchOutline(name, `masks/${mask}`); // to hear what is wrong with it
+    }
+    changed();
+  } catch (refusal) {
+    for (const { name } of wanted) outlines.delete(name);
+    if (pictureId === app.current && !isPassing(refusal)) say(refusal.message, { isError: true });
+  }
 }
 
 function keepOutline(name, described) {
@@ -172,6 +216,40 @@ export async function fetchMap() {
   } catch { /* the status line tells when the server can't be reached */ }
 }
 
+// ---------------------------------------------------------------------------------------------- preview
+
+const REST_MILLISECONDS = 120; // how long the pointer rests before a preview is asked for
+
+let previewing = null; // {timer, abort} of the preview that is wanted
+
+/** What a click here would give, drawn faintly once the pointer rests; null asks for none. */
+export function askPreview(point) {
+  dropPreview();
+  const isIdle = app.previews && app.tool === "click" && !hand.gesture && !outbox.entries.length;
+  if (!isIdle || app.model?.state !== "ready" || !point || !app.state || !view.contains(point)) return;
+  const abort = new AbortController();
+  previewing = { abort, timer: setTimeout(() => fetchPreview(point.map(Math.floor), abort.signal), REST_MILLISECONDS) };
+}
+
+async function fetchPreview([y, x], signal) {
+  try {
+    const sign = app.isPositive ? 1 : 0;
+    const response = await fetch(`/api/pictures/${app.current}/preview?y=${y}&x=${x}&positive=${sign}`, { signal });
+    if (response.status !== 200 || signal.aborted) return;
+    app.preview = new Outline(await response.json());
+    changed("picture");
+  } catch { /* it was dropped, or there is no server */ }
+}
+
+export function dropPreview() {
+  clearTimeout(previewing?.timer);
+  previewing?.abort.abort();
+  previewing = null;
+  if (!app.preview) return;
+  app.preview = null;
+  changed("picture");
+}
+
 // ---------------------------------------------------------------------------------------------- the project
 
 async function loadProject() {
@@ -185,11 +263,23 @@ async function loadProject() {
   changed();
 }
 
+/** Adds the sample picture to a project without pictures, and opens it. */
+export async function takeSample() {
+  await call("/api/sample", {});
+  await start();
+}
+
+/** Puts the last good session of the open picture in the place of a damaged one. */
+export async function restore() {
+  await call(`/api/pictures/${app.current}/restore`, {});
+  await fetchPicture(app.current);
+}
+
 export async function start() {
   await loadProject();
   const unsent = await outbox.adopt();
   if (unsent) say(t("unsent found", { n: unsent }));
-  const first = listed(location.hash.slice(1)) ?? app.pictures.find(({ status }) => status !== "done") ?? app.pictures[0];
+  const first = listed(location.hash.slice(1)) ?? app.pictures.find(({ status }) => ["untouched", "in work", "sent back"].includes(status)) ?? app.pictures[0];
   if (first) open(first.id);
 }
 

@@ -1,32 +1,46 @@
 // Joins the page's parts: buttons, sliders, keys and the hand to actions, changes of what is known to what is shown.
 
 import * as act from "./actions.js";
-import { $ } from "./dom.js";
-import { showExport, showJob } from "./exporting.js";
+import { $, make } from "./dom.js";
+import { showExport, showJob, startExport } from "./exporting.js";
 import { listen } from "./keys.js";
-import { t, translatePage } from "./language.js";
-import { fetchMap, open, poll } from "./loading.js";
+import { showLabelling } from "./labelling.js";
+import { language, languages, readLayout, setLanguage, t, translatePage } from "./language.js";
+import { forgetShown } from "./lists.js";
+import { fetchMap, open, poll, restore, takeSample } from "./loading.js";
 import { say } from "./messages.js";
 import { show } from "./panels.js";
 import { hand, list, view } from "./stage.js";
 import { app, changed, outbox, recall, watch } from "./state.js";
+import { showStatistics } from "./statistics.js";
 
 const BUTTONS = {
   previous: "previous", next: "next", undo: "undo", redo: "redo", "help-button": "help", finish: "finish", "finish-here": "finish",
   clear: "clear", "zoom-in": "zoomIn", "zoom-out": "zoomOut", "zoom-fit": "fit", "accept-all": "acceptAll",
-  "region-add": "addRegion", "region-cut": "cutRegion", "region-cancel": "dropRegion",
+  "region-add": "addRegion", "region-cut": "cutRegion", "region-cancel": "dropRegion", done: "done", skip: "done", sign: "switchSign",
+  "toggle-list": "toggleList", "toggle-panel": "togglePanel", scrim: "closeDrawers", "hide-all": "hideAll",
+  "reset-settings": "resetSettings",
+};
+const OTHERS = {
+  "open-export": showExport, "start-export": startExport, "open-labels": showLabelling, "open-statistics": showStatistics,
+  "take-sample": () => attempt(takeSample), restore: () => attempt(restore),
+  approve: () => act.review("approved"), "send-back": () => act.review("sent back"),
+  "apply-held": () => outbox.release(app.current), "discard-held": () => outbox.discard(app.current),
 };
 
 function wireButtons() {
   for (const [id, action] of Object.entries(BUTTONS)) $(id).onclick = act.ACTIONS[action];
-  $("done").onclick = act.toggleDone;
-  $("open-export").onclick = showExport;
-  $("apply-held").onclick = () => outbox.release(app.current);
-  $("discard-held").onclick = () => outbox.discard(app.current);
-  $("toggle-list").onclick = () => document.body.classList.toggle("show-list");
-  $("toggle-panel").onclick = () => document.body.classList.toggle("show-panel");
+  for (const [id, run] of Object.entries(OTHERS)) $(id).onclick = run;
   for (const button of document.querySelectorAll("[data-tool]")) button.onclick = () => act.setTool(button.dataset.tool);
   for (const button of $("views").children) button.onclick = () => act.setView(button.dataset.view);
+}
+
+async function attempt(what) {
+  try {
+    await what();
+  } catch (refusal) {
+    say(refusal.message, { isError: true });
+  }
 }
 
 function wireSearch() {
@@ -41,6 +55,8 @@ function wireSettings() {
   const number = (id) => Number($(id).value);
   const preference = (id, name) => { $(id).oninput = () => act.setPreference(name, number(id)); };
   preference("opacity", "opacity");
+  preference("brightness", "brightness");
+  preference("contrast", "contrast");
   preference("click-size", "clickSize");
   preference("brush-size", "brushSize");
   $("threshold").onpointerdown = fetchMap;
@@ -52,7 +68,8 @@ function wireSettings() {
   for (const id of ["expand-ratio", "working-size"]) {
     $(id).oninput = () => { $(id).nextElementSibling.textContent = $(id).value; };
   }
-  $("reset-settings").onclick = act.resetSettings;
+  $("previews").onchange = () => act.setPreference("previews", $("previews").checked);
+  $("colours").onchange = () => act.setPreference("colours", $("colours").value);
   $("protects").onchange = () => act.protect($("protects").checked);
   $("new-label").onsubmit = async (event) => {
     event.preventDefault();
@@ -63,26 +80,51 @@ function wireSettings() {
 
 function wireHand() {
   hand.actions = {
-    tool: () => app.tool, click: act.click, hover: act.hover, select: act.selectAt, stroke: act.brushStroke, region: act.region,
+    tool: () => app.tool, isPositive: () => app.isPositive, touched: act.touched, click: act.click, draw: act.draw,
+    hover: act.hover, select: act.selectAt, stroke: act.brushStroke, region: act.region, box: act.box, lasso: act.lasso,
   };
   list.open = open;
   view.changed = () => { $("zoom-value").textContent = app.state ? `${Math.round(view.scale * 100)} %` : ""; };
 }
 
+/** The language and the colours of the page, as the person has chosen them or the browser says. */
+function wireLooks() {
+  $("language").replaceChildren(...languages().map(({ code, name }) => make("option", { value: code, textContent: name, lang: code })));
+  $("language").value = language();
+  $("language").onchange = () => { setLanguage($("language").value); showAnew(); };
+  $("theme").value = localStorage.getItem("annotate theme") ?? "";
+  $("theme").onchange = () => { localStorage.setItem("annotate theme", $("theme").value); applyTheme(); };
+  matchMedia("(prefers-color-scheme: light)").addEventListener("change", applyTheme);
+  applyTheme();
+  translatePage();
+  readLayout().then(showAnew);
+}
+
+function applyTheme() {
+  const isLight = ($("theme").value || (matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark")) === "light";
+  document.documentElement.dataset.theme = isLight ? "light" : "dark";
+  view.ground = getComputedStyle($("stage")).backgroundColor;
+  view.refresh();
+}
+
+function showAnew() {
+  translatePage();
+  forgetShown();
+  if (!app.project) return;
+  list.show(app.pictures, app.current);
+  for (const part of ["all", "progress", "model"]) if (part !== "model" || app.model) changed(part);
+}
+
 function begin() {
   recall();
-  translatePage();
   watch(show);
   watch((part) => { if (part === "model") showJob(); });
   wireButtons();
   wireSearch();
   wireSettings();
   wireHand();
-  listen({
-    run: (action) => act.ACTIONS[action](),
-    label: (place) => { if (app.labels[place - 1]) act.chooseLabel(app.labels[place - 1].name); },
-    peek: act.peek,
-  });
+  wireLooks();
+  listen((action, key) => act.ACTIONS[action](key));
   window.addEventListener("beforeunload", (event) => { if (outbox.entries.length && !outbox.isKept) event.preventDefault(); });
   window.addEventListener("error", (event) => say(t("page mistake", { text: event.message }), { isError: true }));
   window.addEventListener("unhandledrejection", (event) => say(t("page mistake", { text: event.reason?.message }), { isError: true }));

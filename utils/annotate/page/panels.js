@@ -4,16 +4,16 @@ import * as act from "./actions.js";
 import { $, dot, setText } from "./dom.js";
 import { expected, isWorking, pending, protects } from "./expectation.js";
 import { cut } from "./heat.js";
-import { number, t } from "./language.js";
-import { showClicks, showLabels, showObjects, showProposals } from "./lists.js";
+import { number, t, translation } from "./language.js";
+import { showLabels, showObjects, showPrompts, showProposals } from "./lists.js";
 import { BUSY_MILLISECONDS } from "./loading.js";
 import { hand, view } from "./stage.js";
-import { app, brushRadius, colourOf, knownLabels, listed, outbox } from "./state.js";
+import { app, brushRadius, can, colourOf, colourOfObject, knownLabels, listed, outbox } from "./state.js";
 import { CURSOR, SCENE } from "./view.js";
 
 const MODEL_SETTINGS = ["threshold", "zoom-in-on", "expand-ratio", "working-size", "reset-settings"];
 const PARTS = {
-  all() { showSaved(); showBusy(); showPicture(); showTop(); showWork(); showObjectList(); showSettings(); },
+  all() { showSaved(); showBusy(); showPicture(); showTop(); showWork(); showObjectList(); showReview(); showSettings(); },
   picture: showPicture,
   cursor: showCursor,
   saved() { showSaved(); showBusy(); },
@@ -31,37 +31,67 @@ export function show(part) {
 function showPicture() {
   const { state } = app;
   const mode = app.isPeeking ? "picture" : app.view;
-  view.scene = state && mode !== "picture" ? { ...scene(state, mode), clickSize: app.clickSize } : null;
+  const isPlain = !state || mode === "picture";
+  view.setShapes(isPlain ? [] : stillShapes(state, mode));
+  view.scene = isPlain ? null : { ...scene(state, mode), clickSize: app.clickSize };
   showCursor();
   view.refresh(SCENE);
 }
 
-/** What is drawn over the picture, see View.paintScene. */
-function scene({ objects, active, proposals }, mode) {
-  const fill = mode === "mask" ? app.opacity / 100 : 0;
+const filling = (mode) => (mode === "mask" ? app.opacity / 100 : 0);
+
+/** What doesn't change while an object is in work, see View.setShapes. */
+function stillShapes({ objects, proposals }, mode) {
+  const fill = filling(mode) * 0.6;
+  const shapes = [];
+  for (const proposal of proposals) {
+    const outline = app.outlines.get(`proposal ${proposal}`);
+    if (outline) shapes.push({ outline, colour: "#ffffff", fill: 0, line: 1.6, dashed: true });
+  }
+  for (const object of objects) {
+    const outline = app.outlines.get(object.mask);
+    if (outline && !app.hidden.has(object.id)) shapes.push({ outline, colour: colourOfObject(object), fill, line: 1.2 });
+  }
+  return shapes;
+}
+
+/** The object in work, and what is selected or pointed at; see View.paintScene. */
+function scene({ objects, active }, mode) {
   const shapes = [];
   const add = (name, style) => { const outline = app.outlines.get(name); if (outline) shapes.push({ outline, ...style }); };
-  for (const proposal of proposals) {
-    const isHovered = app.hovered.proposal === proposal;
-    add(`proposal ${proposal}`, { colour: "#ffffff", fill: isHovered ? 0.35 : 0, line: 1.6, dashed: true });
-  }
-  for (const { id, mask, label } of objects) {
-    const isMarked = id === app.selected || id === app.hovered.object;
-    add(mask, { colour: colourOf(label), fill: fill * (isMarked ? 1 : 0.6), line: isMarked ? 3 : 1.2 });
+  add(`proposal ${app.hovered.proposal}`, { colour: "#ffffff", fill: 0.35, line: 1.6 });
+  for (const object of objects) {
+    const isMarked = object.id === app.selected || object.id === app.hovered.object;
+    if (isMarked) add(object.mask, { colour: colourOfObject(object), fill: filling(mode) * 0.6, line: 3 });
   }
   const layer = activeLayer(active, mode);
   if (active?.mask) {
-    add(active.mask, { colour: colourOf(active.label), edge: "#ffffff", fill: layer ? 0 : fill, line: 2.2 });
+    add(active.mask, { colour: colourOfObject(active), edge: "#ffffff", fill: layer ? 0 : filling(mode), line: 2.2 });
   }
-  const clicks = (expected()?.clicks ?? []).map((each, i) => ({ ...each, isHovered: i === app.hovered.click }));
-  return { shapes, layer, clicks };
+  if (app.preview) shapes.push({ outline: app.preview, colour: colourOf(expected()?.label ?? app.label), fill: 0.28, line: 0 });
+  return { shapes, layer, ...promptsDrawn() };
+}
+
+/** Clicks as disks, boxes and strokes as lines. */
+function promptsDrawn() {
+  const prompts = (expected()?.prompts ?? []).map((each, i) => ({ ...each, isHovered: i === app.hovered.prompt }));
+  const clicks = prompts.filter(({ kind }) => kind === "click").map(({ points: [[y, x]], ...each }) => ({ ...each, y, x }));
+  const lines = prompts.filter(({ kind }) => kind !== "click").map(({ kind, points, positive, ...each }) => ({
+    ...each, points: kind === "box" ? corners(points) : points.map(([y, x]) => [y + 0.5, x + 0.5]),
+    isClosed: kind !== "stroke", colour: positive ? "#35d07f" : "#ff6b76",
+  }));
+  return { clicks, lines };
+}
+
+function corners([[top, left], [bottom, right]]) {
+  return [[top, left], [top, right], [bottom, right], [bottom, left]];
 }
 
 /** The probability map in place of the object's filling: in colours, or cut while the threshold is moved. */
 function activeLayer(active, mode) {
   if (!active?.hasProbability || !app.map) return null;
   if (app.previewThreshold !== null) {
-    const bitmap = cut(app.map.grey, app.previewThreshold, colourOf(active.label));
+    const bitmap = cut(app.map.grey, app.previewThreshold, colourOfObject(active));
     return { bitmap, alpha: Math.max(0.3, app.opacity / 100) };
   }
   return mode === "probability" ? { bitmap: app.map.bitmap, alpha: Math.max(0.3, app.opacity / 100 + 0.25) } : null;
@@ -74,18 +104,27 @@ function showCursor() {
   const radius = brushRadius();
   const waiting = outbox.of(app.current).filter(({ op }) => op === "brush").map(({ points, adds, radius: r }) =>
     ({ points: points.map(([y, x]) => [y + 0.5, x + 0.5]), radius: r, colour: adds ? colour : "#000000" }));
-  const gesture = hand.gesture;
+  const { gesture } = hand;
   const current = gesture?.kind === "stroke" ? [{ points: gesture.points, radius, colour }] : [];
   const drawn = gesture?.kind === "region" ? gesture.points : [];
   view.cursor = {
     strokes: [...waiting, ...current],
+    lines: promptBeingDrawn(gesture),
     region: [...hand.region, ...drawn],
-    pointer: hand.pointer,
+    pointer: app.tool === "region" && hand.pointer,
     circle: isBrush && hand.pointer, radius,
+    aim: hand.isAiming && hand.pointer,
   };
   $("overlay").style.cursor = { brush: "none", eraser: "none", pan: "grab", select: "pointer" }[app.tool] ?? "crosshair";
-  $("region-bar").hidden = hand.region.length < 3;
+  $("region-bar").hidden = app.tool !== "region" || hand.region.length < 3;
   view.refresh(CURSOR);
+}
+
+function promptBeingDrawn(gesture) {
+  if (!["draw", "box", "lasso"].includes(gesture?.kind) || !hand.pointer) return [];
+  const { kind, points, isPositive } = gesture;
+  const colour = isPositive || kind === "box" ? "#35d07f" : "#ff6b76";
+  return [{ points: kind === "box" ? corners([points[0], hand.pointer]) : points, isClosed: kind !== "draw", colour }];
 }
 
 // ---------------------------------------------------------------------------------------------- the bars
@@ -97,13 +136,21 @@ function showTop() {
   $("picture-name").title = name;
   setText("picture-facts", state ? facts(state) : openingText());
   showUndo();
-  $("done").disabled = !state;
-  setText("done-text", t(state?.status === "done" ? "reopen" : "done"));
+  const problem = !state && app.opening?.problem;
+  $("done").disabled = !state && !problem;
+  setText("done-text", t(problem ? "skip" : state?.status === "done" ? "reopen" : "done"));
+  showBroken(problem);
+  showEmpty();
   $("done").classList.toggle("primary", state?.status !== "done");
   for (const button of $("views").children) button.setAttribute("aria-checked", String(button.dataset.view === app.view));
   for (const button of document.querySelectorAll("[data-tool]")) {
     button.setAttribute("aria-pressed", String(button.dataset.tool === app.tool));
   }
+  for (const tool of ["box", "lasso"]) document.querySelector(`[data-tool=${tool}]`).hidden = !can(tool);
+  const sign = app.isPositive ? "positive" : "negative";
+  $("sign").dataset.sign = sign;
+  setText("sign-mark", app.isPositive ? "+" : "−");
+  setText("sign-text", t(`sign ${sign}`));
   setText("hint", t(`${matchMedia("(pointer: coarse)").matches ? "touch hint" : "hint"} ${app.tool}`));
 }
 
@@ -116,12 +163,27 @@ function openingText() {
   return app.current ? t("opening") : "";
 }
 
+/** A picture that can't be read is passed over, or its last good session put back. */
+function showBroken(problem) {
+  $("broken").hidden = !problem || app.isAway;
+  if (!problem) return;
+  setText("broken-text", problem.message);
+  $("restore").hidden = !problem.values.backup;
+}
+
+/** Where there are no pictures: how to begin. */
+function showEmpty() {
+  $("empty").hidden = !app.project || app.pictures.length > 0;
+  setText("empty-reason", app.project?.left_out ?? t("no pictures"));
+}
+
 function showUndo() {
   const isBusy = outbox.of(app.current).length > 0;
   for (const id of ["undo", "redo"]) {
     const step = app.state?.[id];
     $(id).disabled = !app.state || (!step && !isBusy);
-    $(id).title = step ? t(`${id} step`, { step: t(`step ${step}`) }) : t(`nothing to ${id}`);
+    const name = translation(`step ${step}`) ?? app.project?.operations?.[step]?.label ?? step;
+    $(id).title = step ? t(`${id} step`, { step: name }) : t(`nothing to ${id}`);
   }
 }
 
@@ -150,10 +212,13 @@ function showBanner(n, isTrouble) {
 }
 
 function showProgress() {
-  const sum = (what) => app.pictures.reduce((total, picture) => total + picture[what], 0);
-  const done = app.pictures.filter(({ status }) => status === "done").length;
-  setText("progress-text", `${t("progress", { done, all: app.pictures.length })}\n${
-    t("objects", { n: sum("objects") })} · ${t("clicks", { n: sum("clicks") })}`);
+  const sum = (what) => app.pictures.reduce((total, picture) => total + (picture[what] ?? 0), 0);
+  const count = (...statuses) => app.pictures.filter(({ status }) => statuses.includes(status)).length;
+  const unreadable = count("unreadable");
+  const lines = [t("progress", { done: count("done", "approved"), all: app.pictures.length - unreadable })];
+  if (unreadable) lines.push(t("unreadable pictures", { n: unreadable }));
+  lines.push(`${t("objects", { n: sum("objects") })} · ${t("clicks", { n: sum("clicks") })}`);
+  setText("progress-text", lines.join("\n"));
 }
 
 /** What a person waits for just now: {text, fraction}, without a fraction if nobody knows; or null. */
@@ -180,38 +245,70 @@ function showWork() {
   const work = expected();
   const label = work?.label ?? app.label;
   const title = work?.id ? t("object title", { id: work.id }) : t("new object");
-  $("work-title").replaceChildren(dot(colourOf(label)), `${title} · ${label ?? ""}`);
-  const clicks = work?.clicks ?? [];
+  $("work-title").replaceChildren(dot(work?.id ? colourOfObject({ ...work, label }) : colourOf(label)), `${title} · ${label ?? ""}`);
+  const prompts = work?.prompts ?? [];
   const area = work?.outline?.area;
-  setText("work-facts", clicks.length || area ? `${t("clicks", { n: clicks.length })} · ${
+  setText("work-facts", prompts.length || area ? `${t("clicks", { n: prompts.length })} · ${
     area ? t("pixels", { n: area }) : t("no pixels")}` : t("click to begin"));
-  showClicks(clicks, { remove: act.removeClick, hover: act.hoverClick });
+  showPrompts(prompts, { remove: act.removePrompt, hover: act.hoverPrompt });
   $("finish").disabled = $("finish-here").disabled = $("clear").disabled = !isWorking();
   showLabels(app.labels, label, act.chooseLabel);
   showProposals(app.state?.proposals ?? [], { take: act.takeProposal, hover: act.hoverProposal });
 }
 
+function showReview() {
+  const { state } = app;
+  $("review-section").hidden = !can("review");
+  const isReviewed = ["approved", "sent back"].includes(state?.status);
+  setText("review-state", isReviewed ? t(`status ${state.status}`) : "");
+  for (const [id, status] of [["approve", "approved"], ["send-back", "sent back"]]) {
+    $(id).disabled = !state;
+    $(id).setAttribute("aria-pressed", String(state?.status === status));
+  }
+  if (document.activeElement !== $("review-note")) $("review-note").value = state?.note ?? "";
+}
+
 function showObjectList() {
   const rows = (app.state?.objects ?? []).map((each) => {
     const label = pending("relabel", ({ object }) => object === each.id)?.label ?? each.label;
-    return { ...each, label, colour: colourOf(label), area: app.outlines.get(each.mask)?.area };
+    const object = { ...each, label };
+    return { ...object, colour: colourOfObject(object), area: app.outlines.get(each.mask)?.area, isHidden: app.hidden.has(each.id) };
   });
   showObjects(rows, knownLabels(), app.selected, {
     hover: act.hoverObject, select: act.select, edit: act.edit, remove: act.removeObject, relabel: act.relabel,
+    hide: act.toggleHidden,
   });
   $("protects").checked = protects();
 }
 
 function showSettings() {
   setSlider("opacity", app.opacity, `${app.opacity} %`);
+  setSlider("brightness", app.brightness, `${app.brightness} %`);
+  setSlider("contrast", app.contrast, `${app.contrast} %`);
+  $("base").style.filter = app.brightness === 100 && app.contrast === 100 ? "" : `brightness(${app.brightness}%) contrast(${app.contrast}%)`;
+  $("previews").checked = app.previews;
+  $("colours").value = app.colours;
   setSlider("click-size", app.clickSize, t("pixels", { n: app.clickSize }));
   setSlider("brush-size", app.brushSize, t("pixels", { n: +(2 * brushRadius()).toFixed(0) }));
   showModelSettings(app.model?.defaults && { ...app.model.defaults, ...(expected()?.settings ?? app.settings) });
 }
 
+const LIMITS = { threshold: "threshold", "expand-ratio": "expand_ratio", "working-size": "working_size" };
+
+/** How far the sliders go is the server's to say. */
+function showLimits() {
+  for (const [id, name] of Object.entries(LIMITS)) {
+    const [low, high] = app.project?.limits?.[name] ?? [];
+    if (low !== undefined) Object.assign($(id), { min: low, max: high });
+  }
+  const [, longest] = app.project?.limits?.label_length ?? [];
+  if (longest) $("new-label-name").maxLength = longest;
+}
+
 /** The settings that hold for the object in work; none as long as the model hasn't told its own. */
 function showModelSettings(settings) {
   for (const id of MODEL_SETTINGS) $(id).disabled = !settings;
+  showLimits();
   if (!settings) {
     for (const id of ["threshold", "expand-ratio", "working-size"]) $(id).nextElementSibling.textContent = "–";
     return;

@@ -1,13 +1,16 @@
 // Mouse, pen and fingers on the picture. What they mean depends on the tool; see `Hand`.
 
 const LONG_PRESS_MILLISECONDS = 480;
+const DOUBLE_MILLISECONDS = 400; // a second press at the same place within them belongs to a double click
 const STILL = 8; // CSS pixels that a finger or a polygon's corner may move and still be a tap
 const CLOSE = 10; // CSS pixels around a polygon's first corner that close it
+const DRAGS = { brush: "stroke", eraser: "stroke", region: "region", box: "box", lasso: "lasso" };
 
 /**
  * Turns pointer events into calls of `actions`, which whoever makes a hand gives it:
- * click(point, isPositive), stroke(points), region(points), select(point), hover(point or null), and asks tool() for
- * the present tool. Points are [y, x] of the picture.
+ * click(point, isPositive), draw(points, isPositive) for a stroke with the click tool, stroke(points), region(points),
+ * box(corner, corner), lasso(points), select(point, isDouble), hover(point or null), touched() at each press; and asks
+ * tool() for the present tool and isPositive() what a tap means. Points are [y, x] of the picture.
  */
 export class Hand {
   constructor(canvas, view) {
@@ -16,12 +19,13 @@ export class Hand {
     this.gesture = null;
     this.region = []; // corners of the region being drawn
     this.pointer = null;
+    this.last = null; // {time, place, kind} of the last press
     canvas.addEventListener("pointerdown", (event) => this.down(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
     canvas.addEventListener("pointerup", (event) => this.up(event));
     canvas.addEventListener("pointercancel", (event) => this.cancel(event));
     canvas.addEventListener("pointerleave", () => this.leave());
-    canvas.addEventListener("dblclick", () => this.region.length > 2 && this.closeRegion(true));
+    canvas.addEventListener("dblclick", () => this.actions.tool() === "region" && this.region.length > 2 && this.closeRegion(true));
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
   }
@@ -35,6 +39,7 @@ export class Hand {
 
   down(event) {
     document.activeElement?.blur(); // keys belong to the picture now
+    this.actions.touched(event.pointerType);
     this.canvas.setPointerCapture(event.pointerId);
     const place = this.place(event);
     if (event.pointerType === "touch") {
@@ -44,30 +49,44 @@ export class Hand {
     }
     event.preventDefault();
     this.gesture = this.begin(event, place);
+    this.actions.hover(this.pointer);
   }
 
   /** What a press begins: {kind, ...}. */
   begin(event, place) {
     const point = this.view.toPicture(...place);
     const tool = this.actions.tool();
+    const isDouble = this.isDouble(place, event.button);
     if (event.button === 1 || event.shiftKey || tool === "pan") return { kind: "pan", last: place };
     if (tool === "select" || (event.button === 0 && (event.ctrlKey || event.metaKey))) {
-      this.actions.select(point);
+      this.actions.select(point, isDouble);
       return null;
     }
-    if (tool === "brush" || tool === "eraser") return { kind: "stroke", points: [point] };
-    if (tool === "region") return event.button === 0 ? { kind: "region", start: place, points: [point] } : null;
+    if (tool in DRAGS) return event.button === 0 || tool !== "region" ? this.beginDrag(DRAGS[tool], event, place, point) : null;
+    if (isDouble) return null; // one click is enough
     if (event.pointerType === "touch") return this.beginTap(place, point);
-    if (event.button === 0 || event.button === 2) this.actions.click(point, event.button === 0 && !event.altKey);
-    return null;
+    return event.button === 0 || event.button === 2 ? this.beginDrag("click", event, place, point) : null;
   }
 
-  /** A finger: a tap is positive, a long press negative, a drag moves the picture. */
+  beginDrag(kind, event, place, point) {
+    const isPositive = this.actions.isPositive() === (event.button === 0 && !event.altKey);
+    return { kind, start: place, points: [point], isPositive };
+  }
+
+  /** Whether this press is the second of a double click. */
+  isDouble(place, button) {
+    const { last } = this;
+    const now = performance.now();
+    this.last = { time: now, place, button };
+    return Boolean(last) && now - last.time < DOUBLE_MILLISECONDS && last.button === button && distance(place, last.place) < STILL;
+  }
+
+  /** A finger: a tap means what the switch says, a long press the opposite, a drag moves the picture. */
   beginTap(place, point) {
     const timer = setTimeout(() => {
       this.gesture = null;
       navigator.vibrate?.(30);
-      this.actions.click(point, false);
+      this.actions.click(point, !this.actions.isPositive());
     }, LONG_PRESS_MILLISECONDS);
     return { kind: "tap", start: place, last: place, point, timer };
   }
@@ -89,7 +108,8 @@ export class Hand {
       this.view.pan(place[0] - gesture.last[0], place[1] - gesture.last[1]);
       gesture.last = place;
     }
-    if (gesture?.kind === "stroke" || gesture?.kind === "region") this.extend(gesture, event);
+    if (gesture?.kind === "click" && distance(place, gesture.start) > STILL) gesture.kind = "draw";
+    if (gesture?.points) this.extend(gesture, event);
     this.actions.hover(this.pointer);
   }
 
@@ -108,13 +128,23 @@ export class Hand {
     const gesture = this.gesture;
     if (gesture?.kind === "pinch" && this.touches.size) return;
     this.gesture = null;
-    if (gesture?.kind === "tap") {
-      clearTimeout(gesture.timer);
-      this.actions.click(gesture.point, true);
-    }
-    if (gesture?.kind === "stroke") this.actions.stroke(gesture.points);
-    if (gesture?.kind === "region") this.endRegionGesture(gesture, this.place(event));
+    if (gesture) this.end(gesture, this.place(event));
     this.actions.hover(this.pointer);
+  }
+
+  end(gesture, place) {
+    const { kind, points, isPositive } = gesture;
+    if (kind === "tap") {
+      clearTimeout(gesture.timer);
+      this.actions.click(gesture.point, this.actions.isPositive());
+    }
+    if (kind === "click") this.actions.click(points[0], isPositive);
+    if (kind === "draw") this.actions.draw(points, isPositive);
+    if (kind === "stroke") this.actions.stroke(points);
+    if (kind === "region") this.endRegionGesture(gesture, place);
+    if (distance(place, gesture.start ?? place) <= STILL) return; // a box or a lasso without an extent
+    if (kind === "box") this.actions.box(points[0], this.view.toPicture(...place));
+    if (kind === "lasso") this.actions.lasso(points, isPositive);
   }
 
   cancel(event) {
@@ -133,6 +163,18 @@ export class Hand {
     const lines = event.deltaMode === 1 ? 24 : event.deltaMode === 2 ? 400 : 1;
     const strength = event.ctrlKey ? 0.01 : 0.0016; // a pinch on a touch pad comes as small steps with Ctrl
     this.view.zoom(Math.exp(-event.deltaY * lines * strength), ...this.place(event));
+  }
+
+  // ------------------------------------------------------------------------------------------ the keyboard
+
+  /** Moves the place that keys click at by some CSS pixels; it begins in the middle of what is seen. */
+  aim(x, y) {
+    const { clientWidth, clientHeight } = this.view.stage;
+    const [left, top] = this.pointer ? this.view.toStage(this.pointer) : [clientWidth / 2, clientHeight / 2];
+    const within = (value, most) => Math.max(0, Math.min(most - 1, value));
+    this.pointer = this.view.toPicture(within(left + x, clientWidth), within(top + y, clientHeight));
+    this.isAiming = true;
+    this.actions.hover(this.pointer);
   }
 
   // ------------------------------------------------------------------------------------------ two fingers

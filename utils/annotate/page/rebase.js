@@ -8,7 +8,7 @@ const never = () => false;
 
 const RULES = {
   click: onSameObject, brush: onSameObject, region: onSameObject, box: onSameObject, stroke: onSameObject, lasso: onSameObject,
-  "delete click": (entry, state) => onWork(entry, state) && state.active.clicks.length === entry.seen.clicks,
+  "delete prompt": (entry, state) => onWork(entry, state) && state.active.prompts.length === entry.seen.prompts,
   clear: onWork, finish: onWork, settings: onWork,
   relabel: (entry, state) => ("object" in entry.change ? onExisting : onWork)(entry, state),
   edit: onExisting, delete: onExisting,
@@ -19,7 +19,7 @@ const RULES = {
 
 /**
  * entry.seen: {work: id of the object in work that the person saw, "new" if it was just begun, null without one;
- * clicks: how many clicks it had}.
+ * prompts: how many clicks, boxes and so on it had}.
  */
 export function fits(entry, state) {
   return Boolean(entry.seen) && (RULES[entry.change.op] ?? never)(entry, state);

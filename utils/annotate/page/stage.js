@@ -5,6 +5,6 @@ import { PictureList } from "./lists.js";
 import { Hand } from "./pointer.js";
 import { View } from "./view.js";
 
-export const view = new View($("stage"), $("base"), $("masks"), $("overlay"));
+export const view = new View($("stage"), $("tools"), $("base"), $("still"), $("masks"), $("overlay"));
 export const hand = new Hand($("overlay"), view);
 export const list = new PictureList();

@@ -7,10 +7,14 @@ const NO_COLOUR = "#ffffff";
 
 export const app = {
   pictures: [], labels: [], current: null, state: null, label: null, tool: "click", settings: {}, model: null,
-  view: "mask", opacity: 45, clickSize: 7, brushSize: 40, isPeeking: false,
+  view: "mask", opacity: 45, clickSize: 7, brushSize: 40, colours: "label", brightness: 100, contrast: 100, previews: true,
+  isPeeking: false, isPositive: true, // what a left click or a tap means
+  drafts: new Map(), // half-drawn regions, by picture
+  hidden: new Set(), // ids of the open picture's finished objects that aren't drawn
   outlines: new Map(), // of the open picture's masks, by file name; proposals as "proposal 3"
   hovered: {}, // {click, object, proposal} under the pointer
   selected: null, // id of a finished object
+  preview: null, // outline of the mask that a click under the pointer would give
   map: null, // the probability map, with the revision that it belongs to
   previewThreshold: null, // while the slider is moved
 };
@@ -34,7 +38,7 @@ export function changed(part = "all") {
 
 // ---------------------------------------------------------------------------------------------- preferences
 
-const REMEMBERED = ["view", "opacity", "clickSize", "brushSize"];
+const REMEMBERED = ["view", "opacity", "clickSize", "brushSize", "colours", "previews"];
 
 export function remember() {
   try {
@@ -58,6 +62,26 @@ export function listed(pictureId) {
 
 export function colourOf(label) {
   return app.labels.find(({ name }) => name === label)?.colour ?? NO_COLOUR;
+}
+
+/** The colour of an object: its label's, or one of its own. */
+export function colourOfObject({ id, label }) {
+  return app.colours === "object" ? ownColour(id) : colourOf(label);
+}
+
+/** Bright colours of which neighbours in number are far apart in hue, #rrggbb. */
+function ownColour(id) {
+  const hue = (id * 137.508) % 360;
+  const channel = (n) => {
+    const k = (n + hue / 30) % 12;
+    return Math.round(255 * (0.64 - 0.32 * Math.max(-1, Math.min(k - 3, 9 - k, 1)))).toString(16).padStart(2, "0");
+  };
+  return `#${channel(0)}${channel(8)}${channel(4)}`;
+}
+
+/** Whether the server knows an operation. */
+export function can(operation) {
+  return Boolean(app.project?.operations?.[operation]);
 }
 
 /** The project's labels, and others that the open picture's objects have. */

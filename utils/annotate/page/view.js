@@ -3,17 +3,21 @@
 
 const MAX_SCALE = 48;
 const MARGIN = 10; // CSS pixels around a fitted picture
-const TOOLS_WIDTH = 82; // CSS pixels at the left that the tools cover
 const SHARP_FROM = 3; // screen pixels per picture pixel from which single pixels are shown as squares
+const CROWD = 300; // more shapes than that are drawn plainly
 const LEVEL_PIXELS = 1.5e6; // halves of the picture are kept ready down to about this size
 
 /** The layers from the top down, see View.refresh. */
-export const CURSOR = 1, SCENE = 2, PICTURE = 3;
+export const CURSOR = 1, SCENE = 2, STILL = 3, PICTURE = 4;
 
 export class View {
-  constructor(stage, base, masks, overlay) {
+  ground = "#101215"; // around the picture
+
+  constructor(stage, tools, base, still, masks, overlay) {
     this.stage = stage;
+    this.tools = tools; // they cover the left of the stage
     this.base = base.getContext("2d", { alpha: false });
+    this.still = still.getContext("2d");
     this.masks = masks.getContext("2d");
     this.overlay = overlay.getContext("2d");
     this.levels = [];
@@ -22,6 +26,7 @@ export class View {
     this.top = 0; // where the picture's corner lies on the stage, in CSS pixels
     this.left = 0;
     this.isFitted = true;
+    this.shapes = []; // what stays as it is while an object is in work, see `setShapes`
     this.scene = null; // what to draw over it, see `paintScene`
     this.cursor = null; // drawn on the overlay, see `paintOverlay`
     this.outdated = 0; // the lowest layer that must be drawn anew
@@ -34,7 +39,7 @@ export class View {
   resize() {
     const { clientWidth, clientHeight } = this.stage;
     this.ratio = window.devicePixelRatio || 1;
-    for (const { canvas } of [this.base, this.masks, this.overlay]) {
+    for (const { canvas } of [this.base, this.still, this.masks, this.overlay]) {
       canvas.width = Math.round(clientWidth * this.ratio);
       canvas.height = Math.round(clientHeight * this.ratio);
     }
@@ -54,9 +59,10 @@ export class View {
     const [height, width] = this.size;
     if (!height) return;
     const { clientWidth, clientHeight } = this.stage;
-    const free = [clientWidth - TOOLS_WIDTH - MARGIN, clientHeight - 2 * MARGIN];
+    const covered = this.tools.offsetLeft + this.tools.offsetWidth + MARGIN;
+    const free = [clientWidth - covered - MARGIN, clientHeight - 2 * MARGIN];
     this.scale = Math.min(free[0] / width, free[1] / height, MAX_SCALE / 2);
-    this.left = TOOLS_WIDTH + (free[0] - width * this.scale) / 2;
+    this.left = covered + (free[0] - width * this.scale) / 2;
     this.top = MARGIN + (free[1] - height * this.scale) / 2;
     this.isFitted = true;
     this.refresh();
@@ -112,6 +118,7 @@ export class View {
     const layer = this.outdated;
     this.outdated = 0;
     if (layer >= PICTURE) this.paintPicture();
+    if (layer >= STILL) this.paintShapes();
     if (layer >= SCENE) this.paintScene();
     this.paintOverlay();
     this.changed();
@@ -129,7 +136,7 @@ export class View {
   paintPicture() {
     const context = this.base;
     context.setTransform(1, 0, 0, 1, 0, 0);
-    context.fillStyle = "#101215";
+    context.fillStyle = this.ground;
     context.fillRect(0, 0, context.canvas.width, context.canvas.height);
     if (!this.levels.length) return;
     this.toPictureFrame(context);
@@ -141,14 +148,33 @@ export class View {
   }
 
   /**
-   * The masks.
-   * scene: {shapes: [{outline, colour, edge, fill, line, dashed}], layer: {bitmap, alpha} or null, clicks, clickSize}
+   * Finished objects and proposals: [{outline, colour, edge, fill, line, dashed}]. There may be thousands, so that they
+   * have a layer of their own and are drawn only when they or the view have changed.
+   */
+  setShapes(shapes) {
+    const isSame = shapes.length === this.shapes.length && shapes.every((shape, i) => isLike(shape, this.shapes[i]));
+    if (isSame) return;
+    this.shapes = shapes;
+    this.refresh(STILL);
+  }
+
+  paintShapes() {
+    clear(this.still);
+    if (!this.levels.length) return;
+    this.toPictureFrame(this.still);
+    const isCrowded = this.shapes.length > CROWD;
+    for (const shape of this.shapes) this.paintShape(this.still, isCrowded ? { ...shape, dashed: false, isPlain: true } : shape);
+  }
+
+  /**
+   * The object in work.
+   * scene: {shapes, layer: {bitmap, alpha} or null, lines: [{points, isClosed, colour, isPending}], clicks, clickSize}
    */
   paintScene() {
     const context = this.masks;
     clear(context);
     if (!this.scene || !this.levels.length) return;
-    const { shapes, layer, clicks, clickSize } = this.scene;
+    const { shapes, layer, lines, clicks, clickSize } = this.scene;
     this.toPictureFrame(context);
     if (layer) {
       context.globalAlpha = layer.alpha;
@@ -157,11 +183,25 @@ export class View {
       context.globalAlpha = 1;
     }
     for (const shape of shapes) this.paintShape(context, shape);
+    for (const line of lines) this.paintLine(context, line);
     this.toStageFrame(context);
     for (const click of clicks) drawClick(context, this.toStage([click.y + 0.5, click.x + 0.5]), click, clickSize);
   }
 
-  paintShape(context, { outline, colour, edge = colour, fill, line, dashed }) {
+  /** A box, a stroke or a lasso as it was drawn. */
+  paintLine(context, { points, isClosed, colour, isPending }) {
+    tracePoints(context, points);
+    if (isClosed) context.closePath();
+    context.setLineDash(isPending ? [4 / this.scale, 4 / this.scale] : []);
+    for (const [style, width] of [["#000b", 3.6], [colour, 2]]) {
+      context.strokeStyle = style;
+      context.lineWidth = width / this.scale;
+      context.stroke();
+    }
+    context.setLineDash([]);
+  }
+
+  paintShape(context, { outline, colour, edge = colour, fill, line, dashed, isPlain }) {
     if (!outline.box || !this.isVisible(outline.box)) return;
     const shape = outline.shapeAt(this.scale * this.ratio);
     if (fill > 0) {
@@ -175,7 +215,7 @@ export class View {
       context.setLineDash(dashed ? [7 / this.scale, 5 / this.scale] : []);
       context.strokeStyle = "#000b"; // a dark rim keeps the line readable on bright ground
       context.lineWidth = (line + 1.6) / this.scale;
-      context.stroke(shape);
+      if (!isPlain) context.stroke(shape);
       context.strokeStyle = edge;
       context.lineWidth = line / this.scale;
       context.stroke(shape);
@@ -189,7 +229,7 @@ export class View {
     return x1 > 0 && y1 > 0 && x0 < this.stage.clientWidth && y0 < this.stage.clientHeight;
   }
 
-  /** What moves with the hand. cursor: {circle: [y, x], radius, colour, stroke, region, pointer} */
+  /** What moves with the hand. cursor: {strokes, lines, region, pointer, circle: [y, x], radius, aim: [y, x]} */
   paintOverlay() {
     const context = this.overlay;
     clear(context);
@@ -198,7 +238,9 @@ export class View {
     this.toPictureFrame(context);
     for (const stroke of cursor.strokes ?? []) this.paintStroke(context, stroke);
     if (cursor.region?.length) this.paintRegion(context, cursor.region, cursor.pointer);
+    for (const line of cursor.lines ?? []) this.paintLine(context, line);
     if (cursor.circle) this.paintCircle(context, cursor.circle, cursor.radius);
+    if (cursor.aim) this.paintAim(context, cursor.aim);
   }
 
   paintStroke(context, { points, radius, colour }) {
@@ -233,6 +275,21 @@ export class View {
     this.toPictureFrame(context);
   }
 
+  /** The cross that keys move. */
+  paintAim(context, [y, x]) {
+    const [near, far] = [4 / this.scale, 16 / this.scale];
+    context.beginPath();
+    for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+      context.moveTo(x + near * dx, y + near * dy);
+      context.lineTo(x + far * dx, y + far * dy);
+    }
+    for (const [colour, width] of [["#000c", 4], ["#fff", 2]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = width / this.scale;
+      context.stroke();
+    }
+  }
+
   paintCircle(context, [y, x], radius) {
     for (const [colour, width] of [["#000c", 3], ["#fff", 1.4]]) {
       context.beginPath();
@@ -242,6 +299,10 @@ export class View {
       context.stroke();
     }
   }
+}
+
+function isLike(shape, other) {
+  return Object.keys(shape).every((key) => shape[key] === other[key]);
 }
 
 function clear(context) {

@@ -1,0 +1,45 @@
+// The dialog in which labels get other names and colours, become one, or go.
+
+import { call } from "./api.js";
+import { $, make, setText } from "./dom.js";
+import { t } from "./language.js";
+import { reload } from "./loading.js";
+import { app, changed } from "./state.js";
+
+export function showLabelling() {
+  setText("label-state", "");
+  showRows();
+  $("label-dialog").showModal();
+}
+
+function showRows() {
+  $("label-rows").replaceChildren(...app.labels.map(row));
+}
+
+function row({ name, colour }) {
+  const shade = make("input", { type: "color", value: colour, "aria-label": t("colour of label", { name }) });
+  shade.onchange = () => ask("/api/labels/change", { name, colour: shade.value });
+  const field = make("input", { value: name, maxLength: $("new-label-name").maxLength, "aria-label": t("name of label", { name }) });
+  field.onchange = () => ask("/api/labels/change", { name, to: field.value.trim() });
+  const others = app.labels.filter((other) => other.name !== name);
+  const merge = make("select", { "aria-label": t("merge label", { name }) }, make("option", { value: "", textContent: t("merge into") }),
+    ...others.map((other) => make("option", { value: other.name, textContent: other.name })));
+  merge.onchange = () => { if (merge.value) ask("/api/labels/change", { name, to: merge.value }); };
+  const remove = make("button", { textContent: "✕", title: t("delete this label"), "aria-label": t("delete label", { name }) });
+  remove.onclick = () => ask("/api/labels/delete", { name });
+  return make("li", {}, shade, field, merge, remove);
+}
+
+/** Changes labels on the server, in all pictures; the open one is shown with them. */
+async function ask(path, body) {
+  try {
+    app.labels = (await call(path, body)).labels;
+    if (!app.labels.some(({ name }) => name === app.label)) app.label = body.to ?? app.labels[0].name;
+    setText("label-state", "");
+    await reload();
+  } catch (refusal) {
+    setText("label-state", refusal.message);
+  }
+  showRows();
+  changed();
+}
