@@ -1,23 +1,19 @@
 """Fetches a published data set and lays it out: as its authors do and, for test sets, as run.py reads them."""
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from utils.prepare.fetch import NotThere, digest, fetch
-from utils.prepare.files import PrepareError, WrongCall, in_words, write_whole
-from utils.prepare.folder import image_files
-from utils.prepare.photos import read_label_image
+from utils.coco_lvis import ANNOTATIONS, read_annotations
+from utils.files import UsageError, UserError, file_digest, folder_lock, format_size, read_json, write_json, write_whole
+from utils.folders import list_pictures
+from utils.images import encode_png, read_labels
+from utils.prepare.fetch import ArchiveRefusedError, NotThereError, fetch, unpack
 from utils.prepare.sources import Archive, DataSet
-from utils.prepare.unpack import ArchiveRefused, unpack
-from utils.prepare.writer import ANNOTATIONS
-from utils.safe_pickle import load_pickle
 
 SURE = 200  # GrabCut's masks are 0, 128 (unsure band) and 255; run.py counts what is above 0, so the band is taken out
 
@@ -34,30 +30,23 @@ def download(data_set: DataSet, out: Path, mirror: str = "", keep_archives: bool
         keep_archives: leaves them in OUT/archives.
 
     Raises:
-        WrongCall: a folder of the set's name is in the way.
-        PrepareError: an archive can't be fetched, is refused or does not hold the set.
+        UsageError: a folder of the set's name is in the way.
+        UserError: an archive can't be fetched, is refused or does not hold the set.
     """
     (out / "archives").mkdir(parents=True, exist_ok=True)
-    for archive in data_set.archives:
-        room = out / f".{archive.name}.unpacking"
-        if archive.name in _notes(out) and not room.exists():
-            print(f"{archive.name} is in place (remove its entry of {_notes_path(out)} to fetch it again)")
-            continue
-        if len(data_set.archives) == 1 and not room.exists():
-            _refuse_what_is_in_the_way(out, data_set)
-        path = out / "archives" / archive.name
-        _fetch(archive, path, mirror)
-        try:
-            unpack(path, room / "content", archive.max_unpacked)
-            _place(data_set, room, out)
-        except ArchiveRefused as error:
-            shutil.rmtree(room)
-            refused = path.rename(path.with_name(path.name + ".refused"))
-            raise PrepareError(f"{error}; it is kept as {refused}: look at it, then fetch it again") from error
-        _note(out, archive, path)
-        shutil.rmtree(room)
-        if not keep_archives:
-            path.unlink()
+    with folder_lock(out / "archives", "download"):
+        for archive in data_set.archives:
+            room = out / f".{archive.name}.unpacking"
+            if archive.name in _notes(out) and not room.exists():
+                print(f"{archive.name} is in place (remove its entry of {_notes_path(out)} to fetch it again)")
+                continue
+            if len(data_set.archives) == 1 and not room.exists():
+                _refuse_what_is_in_the_way(out, data_set)
+            path = out / "archives" / archive.name
+            _fetch(archive, path, mirror)
+            _unpack(data_set, archive, path, room, out)
+            if not keep_archives:
+                path.unlink()
     if data_set.title == "COCO_LVIS":
         _gather_photos(out / data_set.title)
     print(f"{out / data_set.title} is ready; terms: {data_set.terms}")
@@ -68,37 +57,43 @@ def _notes_path(out: Path) -> Path:
 
 
 def _notes(out: Path) -> dict[str, Any]:
-    return json.loads(_notes_path(out).read_text()) if _notes_path(out).exists() else {}
-
-
-def _note(out: Path, archive: Archive, path: Path) -> None:
-    """Writes down what came, and says it."""
-    size, sha256 = path.stat().st_size, digest(path, "sha256")
-    notes = _notes(out) | {archive.name: {"bytes": size, "sha256": sha256}}
-    write_whole(_notes_path(out), json.dumps(notes, indent=1).encode())
-    published = archive.published_size or "not known"
-    print(f"{archive.name}: {in_words(size)} (published size: {published}), SHA-256 {sha256}")
+    return read_json(_notes_path(out)) if _notes_path(out).exists() else {}
 
 
 def _refuse_what_is_in_the_way(out: Path, data_set: DataSet) -> None:
     for name in filter(None, (data_set.title, data_set.run_folder)):
         if (out / name).exists():
-            raise WrongCall(f"{out / name} is in the way; move it elsewhere or choose another --out")
+            raise UsageError(f"{out / name} is in the way; move it elsewhere or choose another --out")
 
 
 def _fetch(archive: Archive, path: Path, mirror: str) -> None:
     """Fetches from the first address that has the archive; one that lies in OUT/archives already is taken as it is."""
-    addresses = (f"{mirror.rstrip('/')}/{archive.name}",) if mirror else archive.addresses
     refused = []
-    for url in addresses:
+    for url in (f"{mirror.rstrip('/')}/{archive.name}",) if mirror else archive.addresses:
         if path.exists():
             return
         try:
             fetch(url, path, archive.max_size, archive.md5)
-        except NotThere as error:
+        except NotThereError as error:
             refused.append(str(error))
     if not path.exists():
-        raise PrepareError("; ".join(refused))
+        raise UserError("; ".join(refused))
+
+
+def _unpack(data_set: DataSet, archive: Archive, path: Path, room: Path, out: Path) -> None:
+    """Unpacks an archive, puts its content in place, and notes what came."""
+    try:
+        unpack(path, room / "content", archive.max_unpacked)
+        _place(data_set, room, out)
+    except ArchiveRefusedError as error:
+        shutil.rmtree(room)
+        refused = path.rename(path.with_name(path.name + ".refused"))
+        raise UserError(f"{error}; it is kept as {refused}: look at it, then fetch it again") from error
+    size, sha256 = path.stat().st_size, file_digest(path)
+    write_json(_notes_path(out), _notes(out) | {archive.name: {"bytes": size, "sha256": sha256}}, indent=1)
+    print(f"{archive.name}: {format_size(size)} (published size: {archive.published_size or 'not known'}), "
+          f"SHA-256 {sha256}")
+    shutil.rmtree(room)
 
 
 def _place(data_set: DataSet, room: Path, out: Path) -> None:
@@ -122,7 +117,7 @@ def _folder_with(unpacked: Path, data_set: DataSet) -> Path:
             continue
         if (folder / data_set.images).is_dir() and (folder / data_set.masks).is_dir():
             return folder
-    raise ArchiveRefused(
+    raise ArchiveRefusedError(
         f"the archive of {data_set.title} holds no folder with {data_set.images}/ and {data_set.masks}/, as it should"
     )
 
@@ -133,22 +128,20 @@ def write_run_folder(images: Path, masks: Path, target: Path) -> None:
     A photo with several objects (mask names that go on behind the photo's, as 12003#002) is there once for each.
 
     Raises:
-        ArchiveRefused: a mask has no photo.
-        PrepareError: a mask can't be read.
+        ArchiveRefusedError: a mask has no photo.
+        ImageError: a mask can't be read.
     """
-    for name in ("imgs", "masks"):
-        (target / name).mkdir(parents=True)
-    photos = {path.stem: path for path in image_files(images)}
-    for mask in image_files(masks):
+    photos = {path.stem: path for path in list_pictures(images).pictures}
+    (target / "imgs").mkdir(parents=True)
+    for mask in list_pictures(masks).pictures:
         stem = mask.stem
         photo = photos.get(stem) or photos.get(stem.split("#")[0]) or photos.get(stem.rsplit("_", 1)[0])
         if photo is None:
-            raise ArchiveRefused(f"the archive's mask {mask.name} has no photo")
+            raise ArchiveRefusedError(f"the archive's mask {mask.name} has no photo")
         shutil.copyfile(photo, target / "imgs" / f"{stem}{photo.suffix}")
-        values = read_label_image(mask)
-        values = values if values.ndim == 2 else values[:, :, :3].max(axis=2)
+        values = read_labels(mask).values
         sure = values > (SURE if values.max() > SURE else 0)
-        cv2.imwrite(str(target / "masks" / f"{stem}.png"), sure.astype(np.uint8) * 255)
+        write_whole(target / "masks" / f"{stem}.png", encode_png(sure.astype(np.uint8) * 255))
 
 
 def _place_coco_lvis(unpacked: Path, target: Path) -> None:
@@ -157,7 +150,7 @@ def _place_coco_lvis(unpacked: Path, target: Path) -> None:
     places |= {masks.parent: target / masks.parent.name for masks in unpacked.rglob("masks")}
     found = {source: place for source, place in places.items() if source.is_dir()}
     if not found:
-        raise ArchiveRefused("the archive holds neither train2017/ nor val2017/ nor splits with masks/, as it should")
+        raise ArchiveRefusedError("the archive holds neither train2017/ nor val2017/ nor splits with masks/")
     for source, place in found.items():
         _move_into(source, place)
 
@@ -176,10 +169,9 @@ def _gather_photos(coco_lvis: Path) -> None:
     """Puts photos that a split annotates but the other split's archive held (LVIS divides COCO otherwise) into it."""
     splits = sorted(path.parent for path in coco_lvis.glob(f"*/{ANNOTATIONS}"))
     for split in splits:
-        ids = load_pickle(split / ANNOTATIONS)
         (split / "images").mkdir(exist_ok=True)
         there = {path.stem for path in (split / "images").iterdir()}
-        for image_id in sorted(ids.keys() - there):
+        for image_id in sorted(map(str, read_annotations(split / ANNOTATIONS).keys() - there)):
             others = (other / "images" / f"{image_id}.jpg" for other in splits if other != split)
             source = next((path for path in others if path.exists()), None)
             if source is not None:
@@ -191,5 +183,3 @@ def _link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:  # another disk, or one without links
         write_whole(target, source.read_bytes())
-
-

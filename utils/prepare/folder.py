@@ -1,141 +1,125 @@
 """A folder of pictures and one of masks (binary masks, label maps, or a folder of masks a picture) to write."""
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 
-from utils.prepare.files import PrepareError, WrongCall
-from utils.prepare.photos import read_bytes, read_label_image, read_photo
+from utils.files import UsageError, UserError, is_system_file, shown_name
+from utils.folders import list_pictures, pair_by_name
+from utils.images import COLOUR, PICTURE_SUFFIXES, Frame, ImageError, LabelImage, read_labels
+from utils.labels import blurred_pixels, object_values, refuse_soft_mask, value_name
+from utils.prepare.convert import Picture, Plan, Task, own_ids
+from utils.prepare.photos import framed_photo
 from utils.prepare.regions import Region
-from utils.prepare.writer import Picture
-
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
-LOSSY_SUFFIXES = {".jpg", ".jpeg"}
-FEW_LABELS = 8  # up to so many, a label map is believed whatever it looks like
 
 
 @dataclass(frozen=True)
-class FolderTask:
+class FolderTask(Task):
     """A photo and its masks: a label map or a binary mask, or several files of one object each."""
 
-    image_id: str
     photo: Path
     masks: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
 class FolderReader:
-    """Makes a Picture of a photo and its masks, which are taken to lie on the photo as viewers show it (EXIF applied).
+    """Makes a Picture of a photo and its masks.
 
     Args:
-        binary_above: None: every value but 0 (in a colour image every colour but black) is an object of its own. A
-            number: all pixels above it are one object.
-        ignored: values that are no object, as "255" or "#e0e0c0".
+        binary: None: every value but 0 (in a colour image every colour but black) is an object of its own. A number:
+            all pixels above it are one object.
+        ignore: values that are no object; None for what utils.labels takes for void.
         stuff: values that are stuff.
+        frame: whether masks lie on photos as viewers show them or as they are stored, where sizes don't say.
     """
 
-    binary_above: int | None = None
-    ignored: Collection[str] = ()
-    stuff: Collection[str] = ()
+    binary: int | None = None
+    ignore: tuple[int, ...] | None = None
+    stuff: tuple[int, ...] = ()
+    frame: Frame = "upright"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """See convert.Reader."""
+        return {"command": "convert folder", "binary": self.binary, "ignore": self.ignore, "stuff": self.stuff,
+                "frame": self.frame}
+
+    def inputs(self, task: FolderTask) -> list[Path | bytes]:
+        """See convert.Reader."""
+        return [task.photo, *task.masks, *(path.name.encode("utf-8", "surrogateescape") for path in task.masks)]
 
     def __call__(self, task: FolderTask) -> Picture:
-        if not task.masks:
-            raise PrepareError(f"{task.photo} has no mask; put {task.photo.stem}.png there or add --skip-missing")
-        values = [_values(path) for path in task.masks]
-        sizes = {labels.shape for labels in values}
+        """See convert.Reader."""
+        labels = {path: read_labels(path, frame=self.frame) for path in task.masks}
+        sizes = {label.values.shape for label in labels.values()}
         if len(sizes) > 1:
-            raise PrepareError(f"the masks in {task.masks[0].parent} differ in size; they must be of the photo's size")
-        photo = read_photo(task.photo, read_bytes(task.photo), "upright", sizes.pop())
-        regions = [r for path, labels in zip(task.masks, values, strict=True) for r in self._regions(path, labels)]
-        objects = [region for region in regions if region.name not in self.stuff]
-        stuff = [region for region in regions if region.name in self.stuff]
-        return Picture(photo, objects, stuff, task.photo.name)
+            raise UserError(f"the masks in {task.masks[0].parent} differ in size; they must be of the photo's size")
+        photo = framed_photo(task.photo, str(task.photo), sizes.pop(), self.frame)
+        counts: dict[str, int] = {}
+        regions = [found for path, label in labels.items() for found in self._regions(path, label, counts)]
+        return Picture(photo, [region for value, region in regions if value not in self.stuff],
+                       [region for value, region in regions if value in self.stuff], counts=counts)
 
-    def _regions(self, path: Path, labels: np.ndarray) -> list[Region]:
-        if self.binary_above is not None:
-            region = Region.of("object", labels > self.binary_above)
-            return [region] if region is not None else []
-        _refuse_soft_edges(path, labels)
-        named = {_name(value): int(value) for value in np.unique(labels) if value != 0}
-        return [Region.of(name, labels == value) for name, value in named.items() if name not in self.ignored]
-
-
-COLOUR = 1 << 24  # added to a colour's red, green and blue, so that it can't be taken for a label
-
-
-def _values(path: Path) -> np.ndarray:
-    """A mask image as integers (H, W): grey values as they are, colours but black as COLOUR + 0xrrggbb."""
-    image = read_label_image(path)
-    if image.dtype not in (np.uint8, np.uint16):
-        raise PrepareError(f"{path} holds {image.dtype} values; store masks as 8-bit or 16-bit images")
-    if image.ndim == 2:
-        return image.astype(np.int32)
-    blue, green, red = (image[:, :, channel].astype(np.int32) for channel in range(3))
-    visible = image[:, :, 3] > 0 if image.shape[2] == 4 else np.True_
-    if np.array_equal(red, green) and np.array_equal(green, blue):
-        return red * visible
-    if image.dtype != np.uint8:
-        raise PrepareError(f"{path} is a 16-bit colour image; store masks as grey or 8-bit colour images")
-    colour = red * 65536 + green * 256 + blue
-    return np.where(colour, colour + COLOUR, 0) * visible
+    def _regions(self, path: Path, label: LabelImage, counts: dict[str, int]) -> list[tuple[int, Region]]:
+        """The regions of a mask with their values."""
+        if self.binary is not None:
+            values = _brightness(label.values)
+            if label.is_lossy and (blurred := blurred_pixels(values, self.binary)):
+                counts[f"pixels of {shown_name(path)} are uncertain, since JPEG has blurred it"] = blurred
+            region = Region.of("object", values > self.binary)
+            return [] if region is None else [(-1, region)]
+        half = 32767 if 255 < label.values.max() < COLOUR else 127
+        if label.is_lossy:
+            raise ImageError(f"{path} is a JPEG, which blurs labels; store PNG files or add --binary {half}")
+        refuse_soft_mask(label.values, str(path), f"--binary {half}")
+        found = [(value, Region.of(value_name(value), label.values == value))
+                 for value in object_values(label.values, self.ignore)]
+        return [(value, region) for value, region in found if region is not None]
 
 
-def _name(value: int) -> str:
-    return f"#{value - COLOUR:06x}" if value >= COLOUR else str(value)
+def _brightness(values: np.ndarray) -> np.ndarray:
+    """Values of a label image as grey: of a colour its largest channel."""
+    colour = values - COLOUR
+    largest = np.max([colour >> 16, colour >> 8 & 255, colour & 255], axis=0)
+    return np.where(values >= COLOUR, largest, values)
 
 
-def _refuse_soft_edges(path: Path, labels: np.ndarray) -> None:
-    """Labels are exact values; a JPEG or a smoothed mask has many that lie along outlines only."""
-    if path.suffix.lower() in LOSSY_SUFFIXES:
-        raise PrepareError(f"{path} is a JPEG, which blurs labels; store PNG files or add --binary 127")
-    found = np.unique(labels)
-    if len(found) <= FEW_LABELS:
-        return
-    window, plane = np.ones((3, 3), np.uint8), labels.astype(np.float32)
-    inner = np.unique(labels[cv2.erode(plane, window) == cv2.dilate(plane, window)])
-    if len(inner) < len(found) / 2:
-        raise PrepareError(
-            f"{path} has {len(found)} values, most of them along outlines only: it is a mask with soft edges and no "
-            "label map; add --binary 127"
-        )
+def plan_folder(images: Path, masks: Path, reader: FolderReader, skip_missing: bool = False) -> Plan:
+    """A task for each photo with a mask, by utils.folders.pair_by_name; a mask may be a folder of masks.
 
-
-def plan_folder(images: Path, masks: Path, skip_missing: bool) -> list[FolderTask]:
-    """A task for each photo, in the order of names.
-
-    A photo's mask is the file of its name without suffix in the masks' folder, or all files of a folder of that name.
+    Args:
+        images: folder of the photos.
+        masks: folder of the masks.
+        reader: of them.
+        skip_missing: leaves out photos without a mask; else each is a problem.
 
     Raises:
-        WrongCall: no photo, or none with a mask.
+        UsageError: no photo, or none with a mask.
     """
-    photos = image_files(images)
-    by_stem = {path.stem: (path,) for path in image_files(masks)}
-    by_stem.update((path.name, tuple(image_files(path))) for path in sorted(masks.iterdir()) if path.is_dir())
-    if not photos:
-        raise WrongCall(f"{images} holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    names = ((photo.name, photo.stem, photo.name.split(".")[0]) for photo in photos)
-    found = [next((by_stem[name] for name in candidates if name in by_stem), ()) for candidates in names]
-    if not any(found):
-        raise WrongCall(f"no picture of {images} has a mask in {masks}; name them alike, as {photos[0].stem}.png")
-    ids = assign_ids([photo.stem for photo in photos])
-    tasks = [FolderTask(*task) for task in zip(ids, photos, found, strict=True)]
-    return [task for task in tasks if task.masks] if skip_missing else tasks
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The pictures in a folder by name; hidden files and other kinds of file are none."""
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
-
-
-def assign_ids(stems: Sequence[str]) -> list[str]:
-    """Twelve digits for each picture: its name where all names are such numbers, else its place in the list from 1."""
-    numbers = [stem.zfill(12) for stem in stems if stem.isascii() and stem.isdigit() and len(stem) <= 12]
-    if len(set(numbers)) == len(stems):
-        return numbers
-    return [f"{i:012d}" for i in range(1, len(stems) + 1)]
+    listing, mask_listing = list_pictures(images), list_pictures(masks)
+    if not listing.pictures:
+        raise UsageError(f"{images} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}); {listing.remark()}")
+    folders = [path for path in sorted(masks.iterdir()) if path.is_dir() and not is_system_file(path.name)]
+    pairs = pair_by_name(listing.pictures, [*mask_listing.pictures, *folders])
+    problems = list(pairs.problems)
+    if not skip_missing:
+        problems += [f"{shown_name(photo)} has no mask; put {shown_name(photo.stem)}.png there or add --skip-missing"
+                     for photo in pairs.unpaired]
+    ids = own_ids(photo.name for photo in listing.pictures)
+    tasks = []
+    for photo, mask in sorted(pairs.masks.items()):
+        files: Sequence[Path] = list_pictures(mask).pictures if mask.is_dir() else (mask,)
+        if files:
+            tasks.append(FolderTask(ids[photo.name], photo.name, photo, tuple(files)))
+        else:
+            problems.append(f"{shown_name(mask)} holds no masks for {shown_name(photo.name)}")
+    if not tasks:
+        raise UsageError(f"no picture of {images} has a mask in {masks} that is its alone; name them alike, as "
+                         f"{shown_name(listing.pictures[0].stem)}.png {' '.join(pairs.problems[:1])}".rstrip())
+    notes = [f"{folder}: {each.remark()}" for folder, each in ((images, listing), (masks, mask_listing))
+             if each.remark() and not (each is mask_listing and each.left_out.keys() == {"subfolders"})]
+    return Plan(tasks, reader, problems, notes)

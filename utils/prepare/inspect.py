@@ -2,9 +2,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -14,9 +13,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from utils.prepare.files import PrepareError, WrongCall, write_whole
-from utils.prepare.photos import read_bytes
-from utils.prepare.writer import ANNOTATIONS, each_done
+from utils.coco_lvis import ANNOTATIONS, find_splits, read_sample
+from utils.files import UsageError, UserError, write_json, write_whole
+from utils.images import encode_jpeg
+from utils.pool import Lost, each_done
 from utils.safe_pickle import load_pickle
 
 AREA_BOUNDS = (1, 16, 64, 256, 1024, 4096, 16384, 65536, 262144)  # pixels; a bar of the histogram begins at each
@@ -34,7 +34,7 @@ class PhotoFacts:
 
     Args:
         image_id: its name.
-        size: (H, W), None if the photo can't be read.
+        size: (H, W), zeros if the photo can't be read.
         areas: pixels of each object.
         stuff_areas: pixels of each stuff region.
         levels: depth of each object in its tree, 0 for one without relations.
@@ -42,7 +42,7 @@ class PhotoFacts:
     """
 
     image_id: str
-    size: tuple[int, int] | None = None
+    size: tuple[int, int] = (0, 0)
     areas: tuple[int, ...] = ()
     stuff_areas: tuple[int, ...] = ()
     levels: tuple[int, ...] = ()
@@ -116,45 +116,52 @@ def inspect_split(split: Path, jobs: int = 1, limit: int | None = None) -> Split
         limit: looks at so many photos, a fixed random choice, instead of all.
 
     Raises:
-        PrepareError: the annotations can't be read.
+        UserError: the annotations can't be read.
     """
-    annotations = read_annotations(split)
+    annotations = annotations_of(split)
     chosen = sorted(annotations) if limit is None else sorted(fixed_order(annotations)[:limit])
     work = [(split, image_id, annotations[image_id]) for image_id in chosen]
-    found = tqdm(each_done(look_at, work, jobs), total=len(work), desc=split.name, unit="photo", disable=None)
-    facts = sorted(found, key=lambda facts: facts.image_id)
+    facts = sorted(measure(work, jobs, split.name), key=lambda facts: facts.image_id)
     photos, masks = ({path.stem for path in (split / name).glob("*.*")} for name in ("images", "masks"))
     return SplitReport(
         split, facts, len(photos - annotations.keys()), len(masks - annotations.keys()), len(annotations)
     )
 
 
-def find_splits(folder: Path) -> list[Path]:
+def measure(work: Sequence[tuple[Path, str, Any]], jobs: int, title: str) -> Iterator[PhotoFacts]:
+    """Facts of every photo (see `measure_photo`), in any order."""
+    results = each_done(measure_photo, work, jobs)
+    for result in tqdm(results, total=len(work), desc=title, unit="photo", disable=None, leave=False):
+        if isinstance(result, Lost):
+            result = PhotoFacts(result.task[1], problem=f"{result.task[1]}: reading it ended its process "
+                                f"({result.death}); give the same command with fewer --jobs")
+        yield result
+
+
+def splits_of(folder: Path) -> list[Path]:
     """The splits of a COCO_LVIS folder; the folder itself, if it is a split.
 
     Raises:
-        WrongCall: it is neither.
+        UsageError: it is neither.
     """
-    if (folder / ANNOTATIONS).is_file():
-        return [folder]
-    splits = sorted(path.parent for path in folder.glob(f"*/{ANNOTATIONS}"))
+    splits = find_splits(folder)
     if not splits:
-        raise WrongCall(f"{folder} is no COCO_LVIS folder: neither it nor a folder in it has {ANNOTATIONS}")
+        raise UsageError(f"{folder} is no COCO_LVIS folder: neither it nor a folder in it has {ANNOTATIONS}")
     return splits
 
 
-def read_annotations(split: Path) -> dict[str, Any]:
-    """A split's annotations by photo.
+def annotations_of(split: Path) -> dict[str, Any]:
+    """A split's annotations by photo, which may be anything.
 
     Raises:
-        PrepareError: they can't be read.
+        UserError: they can't be read.
     """
     try:
         annotations = load_pickle(split / ANNOTATIONS)
     except (OSError, pickle.UnpicklingError) as error:
-        raise PrepareError(f"{split / ANNOTATIONS} can't be read ({error}); fetch it again") from error
+        raise UserError(f"{split / ANNOTATIONS} can't be read ({error}); fetch it again") from error
     if not isinstance(annotations, dict):
-        raise PrepareError(f"{split / ANNOTATIONS} holds a {type(annotations).__name__}, not the annotations by photo")
+        raise UserError(f"{split / ANNOTATIONS} holds a {type(annotations).__name__}, not the annotations by photo")
     return {str(image_id): annotation for image_id, annotation in annotations.items()}
 
 
@@ -166,46 +173,21 @@ def fixed_order(image_ids: Sequence[str] | Mapping[str, Any], seed: int = 0) -> 
     return sorted(image_ids, key=lambda image_id: hashlib.sha256(f"{seed} {image_id}".encode()).digest())
 
 
-def look_at(work: tuple[Path, str, Mapping[str, Any]]) -> PhotoFacts:
+def measure_photo(work: tuple[Path, str, Mapping[str, Any]]) -> PhotoFacts:
     """Reads the photo and masks of (split, id, annotation); what is broken becomes the facts' problem."""
     split, image_id, annotation = work
-    cv2.setNumThreads(1)
     try:
-        image, layers, mapping = read_photo_and_layers(split, image_id)
+        image, layers, mapping = read_sample(split, image_id)
         count, hierarchy = annotation["num_instance_masks"], annotation["hierarchy"]
         areas = _areas(layers, mapping)
         _check_hierarchy(count, len(mapping), hierarchy)
         levels = tuple((node or {}).get("node_level", 0) for node in hierarchy.values())
-    except PrepareError as error:
+    except UserError as error:
         return PhotoFacts(image_id, problem=str(error))
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         problem = f"{split / 'masks' / image_id}.pickle does not fit its annotation ({error!r}); fetch both again"
         return PhotoFacts(image_id, problem=problem)
     return PhotoFacts(image_id, image.shape[:2], areas[:count], areas[count:], levels)
-
-
-def read_photo_and_layers(split: Path, image_id: str) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int]]]:
-    """The photo uint8 (H, W, 3) BGR, its label layers uint8 (L, H, W) and each object's (layer, label).
-
-    Raises:
-        PrepareError: a file is missing, damaged or of another size.
-    """
-    photo, masks = split / "images" / f"{image_id}.jpg", split / "masks" / f"{image_id}.pickle"
-    content = np.frombuffer(read_bytes(photo), np.uint8)
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if content.size else None
-    if image is None:
-        raise PrepareError(f"{photo} is truncated or no image; fetch it again or leave it out")
-    try:
-        encoded, mapping = load_pickle(masks)
-        layers = np.stack([cv2.imdecode(layer, cv2.IMREAD_UNCHANGED) for layer in encoded])
-    except OSError as error:
-        raise PrepareError(f"{masks} can't be read ({error.strerror}); fetch it again") from error
-    except (pickle.UnpicklingError, TypeError, ValueError, cv2.error) as error:
-        raise PrepareError(f"{masks} holds no label layers ({error}); fetch it again") from error
-    if layers.dtype != np.uint8 or layers.shape[1:] != image.shape[:2]:
-        found, wanted = (f"{size[1]}x{size[0]}" for size in (layers.shape[1:], image.shape[:2]))
-        raise PrepareError(f"{masks} has {layers.dtype} layers of {found} pixels, the photo {wanted}; fetch both again")
-    return image, layers, mapping
 
 
 def _areas(layers: np.ndarray, mapping: Sequence[tuple[int, int]]) -> tuple[int, ...]:
@@ -247,25 +229,25 @@ def _spread_text(spread: Mapping[str, int]) -> str:
 def write_report(report: SplitReport, out: Path) -> None:
     """Writes SPLIT.json with the counts and SPLIT.jpg with the contact sheet into a folder."""
     name = report.split.name
-    write_whole(out / f"{name}.json", json.dumps(report.as_dict(), indent=1).encode())
+    write_json(out / f"{name}.json", report.as_dict(), indent=1)
     good = [facts.image_id for facts in report.facts if not facts.problem]
     if good:
         sheet = draw_sheet(report.split, fixed_order(good)[:SHEET_PHOTOS])
-        write_whole(out / f"{name}.jpg", cv2.imencode(".jpg", sheet)[1].tobytes())
+        write_whole(out / f"{name}.jpg", encode_jpeg(sheet))
 
 
 def draw_sheet(split: Path, image_ids: Sequence[str]) -> np.ndarray:
-    """Photos with their objects in colour, parts over wholes, and stuff in grey: uint8 (H, W, 3) BGR."""
+    """Photos with their objects in colour, parts over wholes, and stuff in grey: uint8 (H, W, 3) RGB."""
     from utils.misc import contact_sheet  # it brings torch, which the converting processes can do without
 
-    annotations = read_annotations(split)
+    annotations = annotations_of(split)
     tiles = [_tile(split, image_id, annotations[image_id]["num_instance_masks"]) for image_id in image_ids]
     return contact_sheet([tiles[i : i + SHEET_COLUMNS] for i in range(0, len(tiles), SHEET_COLUMNS)])
 
 
 def _tile(split: Path, image_id: str, count: int) -> np.ndarray:
     """A photo, fitted into a tile, with its regions; below it its id and how many they are."""
-    image, layers, mapping = read_photo_and_layers(split, image_id)
+    image, layers, mapping = read_sample(split, image_id)
     height, width = image.shape[:2]
     scale = min((TILE[0] - CAPTION) / height, TILE[1] / width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -301,6 +283,6 @@ def _outline(image: np.ndarray, mask: np.ndarray, colour: Sequence[int]) -> None
 
 
 def _colour(i: int) -> tuple[int, ...]:
-    """Strong colours of which neighbours in the list differ much: hues a golden section apart from blue on, BGR."""
+    """Strong colours of which neighbours in the list differ much: hues a golden section apart from blue on, RGB."""
     hue = int(180 * ((0.58 + i * 0.618034) % 1))
-    return tuple(int(v) for v in cv2.cvtColor(np.array([[[hue, 230, 245]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0])
+    return tuple(int(v) for v in cv2.cvtColor(np.array([[[hue, 230, 245]]], np.uint8), cv2.COLOR_HSV2RGB)[0, 0])

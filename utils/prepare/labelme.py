@@ -3,155 +3,168 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
-from collections.abc import Collection
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from utils.prepare.files import PrepareError, WrongCall, inside
-from utils.prepare.folder import assign_ids
-from utils.prepare.masks import decode_segmentation, pycocotools_mask
-from utils.prepare.photos import Photo, read_bytes, read_photo
+from utils.files import UsageError, UserError, inside, read_json, shown_name
+from utils.images import PICTURE_SUFFIXES, read_labels
+from utils.prepare.convert import Picture, Plan, Task, own_ids
+from utils.prepare.photos import framed_photo, plain
 from utils.prepare.regions import Region
-from utils.prepare.writer import Picture
+from utils.prepare.shapes import ellipse, polygon_mask, pycocotools_mask, rectangle
 
-NO_REGIONS = {"point", "line", "linestrip"}  # shapes without an area
+NO_AREA = {"point", "points", "line", "linestrip"}
 NO_OBJECTS = {"_background_", "__ignore__"}  # labels by which labelme's own tools mean no object
-CIRCLE_CORNERS = 180
 
 
 @dataclass(frozen=True)
-class LabelmeTask:
-    """A labelme file."""
+class LabelmeTask(Task):
+    """A labelme file, and its picture unless it holds one itself."""
 
-    image_id: str
     path: Path
+    photo: Path | None
 
 
 @dataclass(frozen=True)
 class LabelmeReader:
     """Makes a Picture of a labelme file: a shape is an object, shapes of one label and group id are one together.
 
-    The photo is `imagePath`, in the file's folder or by its name in `images`, else the copy inside the file. labelme
-    shows photos turned by their EXIF data, so that is how the shapes lie.
+    labelme shows photos turned by their EXIF data, so that is how the shapes lie. A shape that can't be drawn is lost
+    alone.
 
     Args:
-        labels_folder: all files lie in it; no photo outside it and `images` is read.
-        images: folder of the photos, if it is another one.
         stuff: labels that are stuff.
     """
 
-    labels_folder: Path
-    images: Path | None = None
-    stuff: Collection[str] = ()
+    stuff: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """See convert.Reader."""
+        return {"command": "convert labelme", "stuff": self.stuff}
+
+    def inputs(self, task: LabelmeTask) -> list[Path | bytes]:
+        """See convert.Reader."""
+        return [task.path, *([] if task.photo is None else [task.photo])]
 
     def __call__(self, task: LabelmeTask) -> Picture:
+        """See convert.Reader."""
         document = _read(task.path)
-        size = (document.get("imageHeight"), document.get("imageWidth"))
-        stated = size if all(type(n) is int for n in size) else None
-        name, photo = self._photo(task.path, document, stated)
-        objects, stuff = [], []
-        for label, shapes in _groups(task.path, document["shapes"]):
-            region = Region.of(label, np.logical_or.reduce([_draw(task.path, shape, photo.size) for shape in shapes]))
-            if region is not None:
-                (stuff if label in self.stuff else objects).append(region)
-        return Picture(photo, objects, stuff, name)
-
-    def _photo(self, path: Path, document: dict[str, Any], size: tuple[int, int] | None) -> tuple[str, Photo]:
-        image_path = str(document.get("imagePath") or "").replace("\\", "/")
-        name = image_path.rsplit("/", 1)[-1]
-        places = [(path.parent / image_path, self.labels_folder)]
-        if self.images is not None:  # as much of the path as is the same there, its name at least
-            parts = image_path.split("/")
-            tails = ("/".join(parts[i:]) for i in range(len(parts)))
-            places = [*((self.images / tail, self.images) for tail in tails), *places]
-        for place, folder in places:
-            if name and inside(place, folder) and place.is_file():
-                return name, read_photo(place, read_bytes(place), "upright", size)
-        if not document.get("imageData"):
-            raise PrepareError(f"{path}: its picture {image_path!r} is not there; name its folder with --images")
-        return name or path.stem, read_photo(path, _decoded(path, document["imageData"]), "upright", size)
+        height, width = document.get("imageHeight"), document.get("imageWidth")
+        stated = (height, width) if isinstance(height, int) and isinstance(width, int) else None
+        if task.photo is None:
+            photo = framed_photo(_decoded(document.get("imageData")), str(task.path), stated)
+        else:
+            photo = framed_photo(task.photo, str(task.photo), stated)
+        problems: list[str] = []
+        counts: Counter[str] = Counter()
+        regions = [Region.of(label, mask) for label, mask in
+                   _masks(document["shapes"], photo.size, shown_name(task.path), problems, counts)]
+        found = [region for region in regions if region is not None]
+        return Picture(photo, [region for region in found if region.name not in self.stuff],
+                       [region for region in found if region.name in self.stuff], None, problems, counts)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(read_bytes(path).decode("utf-8-sig", "surrogateescape"))  # file names may be of any bytes
-    except (ValueError, RecursionError) as error:
-        raise PrepareError(f"{path} is no JSON or is truncated ({error}); save it again") from error
+    document = read_json(path)
     if not isinstance(document, dict) or not isinstance(document.get("shapes"), list):
-        raise PrepareError(f"{path} is no labelme file: it has no list of shapes")
+        raise UserError(f"{path} is no labelme file: it has no list of shapes")
     return document
 
 
-def _decoded(path: Path, text: Any) -> bytes:
+def _decoded(text: Any) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (TypeError, ValueError, binascii.Error) as error:
-        raise PrepareError(f"{path} holds image data that are not base64 text ({error}); save it again") from error
+        raise UserError(f"its image data are not base64 text ({error})") from error
 
 
-def _groups(path: Path, shapes: list[Any]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """The label and shapes of each object; a shape without a group id is an object of its own."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for i, shape in enumerate(shapes):
-        if not isinstance(shape, dict) or "label" not in shape or "points" not in shape:
-            raise PrepareError(f"{path}: shape {i + 1} has no label or no points; mend it in labelme")
-        label, group = str(shape["label"]), shape.get("group_id")
-        if shape.get("shape_type") not in NO_REGIONS and label not in NO_OBJECTS:
-            groups.setdefault((label, f"shape {i}" if group is None else f"group {group}"), []).append(shape)
-    return [(label, members) for (label, _), members in groups.items()]
+def _masks(shapes: list[Any], size: tuple[int, int], name: str, problems: list[str],
+           counts: Counter[str]) -> list[tuple[str, np.ndarray]]:
+    """The label and mask of each object; a shape without a group id is an object of its own."""
+    groups: dict[tuple[str, str], np.ndarray] = defaultdict(lambda: np.zeros(size, bool))
+    for number, shape in enumerate(shapes, start=1):
+        try:
+            label, group, kind = str(shape["label"]), shape.get("group_id"), shape.get("shape_type") or "polygon"
+            if kind in NO_AREA:
+                counts["points and lines, which have no area, were left out"] += 1
+            elif label not in NO_OBJECTS:
+                groups[label, f"shape {number}" if group is None else f"group {group}"] |= _draw(kind, shape, size)
+        except (UserError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            reason = error if isinstance(error, (UserError, ValueError)) else f"{type(error).__name__}: {error}"
+            problems.append(f"{name}: shape {number} was left out: {reason}")
+    return [(label, mask) for (label, _), mask in groups.items()]
 
 
-def _draw(path: Path, shape: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
-    try:
-        return _draw_shape(path, shape, size)
-    except (PrepareError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise PrepareError(f"{path}: shape {shape['label']!r} can't be drawn ({error}); mend it there") from error
-
-
-def _draw_shape(path: Path, shape: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
-    kind = shape.get("shape_type") or "polygon"
+def _draw(kind: str, shape: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
     points = np.array(shape["points"], dtype=float).reshape(-1, 2)
     if kind == "mask":
-        return _placed_mask(_decoded(path, shape["mask"]), points, size)
+        return _placed_mask(_decoded(shape["mask"]), points, size)
     if kind == "rectangle":
-        (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
-        points = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+        points = rectangle(points.min(axis=0), points.max(axis=0))
     elif kind == "circle":
         centre, edge = points
-        angles = np.linspace(0, 2 * np.pi, CIRCLE_CORNERS, endpoint=False)
-        points = centre + np.hypot(*(edge - centre)) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    elif kind != "polygon":
+        points = ellipse(centre, [np.hypot(*(edge - centre))] * 2)
+    elif kind not in ("polygon", "rotation"):
         raise ValueError(f"{kind!r} is no shape that has an area")
-    return decode_segmentation([points.ravel().tolist()], size)
+    return polygon_mask(points, size)
 
 
 def _placed_mask(png: bytes, points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A mask shape: an image of its box, the first point of which is the box's top left pixel."""
-    crop = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE) if png else None
-    if crop is None:
-        raise ValueError("its mask is no image")
+    crop = read_labels(png, "its mask").values > 0
     left, top = (int(value) for value in points[0])
     mask = np.zeros(size, bool)
     target = mask[top : top + crop.shape[0], left : left + crop.shape[1]]
     if min(top, left) < 0 or target.shape != crop.shape:
         raise ValueError("its mask leaves the picture")
-    target[:] = crop > 0
+    target[:] = crop
     return mask
 
 
-def plan_labelme(folder: Path) -> list[LabelmeTask]:
-    """A task for each JSON file of a folder and the folders in it, in the order of names.
+def plan_labelme(folder: Path, images: Path | None, reader: LabelmeReader) -> Plan:
+    """A task for each JSON file of a folder and the folders in it that has its picture.
+
+    The picture is `imagePath` in `images` (as much of the path as is the same there, its name at least), or from the
+    file's folder on, wherever that leads, or beside the file, else the copy inside the file.
 
     Raises:
-        WrongCall: there is none, or pycocotools is not installed.
+        UsageError: there is no JSON file, or pycocotools is not installed.
     """
     pycocotools_mask()
-    paths = sorted(folder.rglob("*.json"))
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.json"))}
     if not paths:
-        raise WrongCall(f"{folder} holds no JSON files; name the folder in which labelme saved")
-    return [LabelmeTask(*task) for task in zip(assign_ids([path.stem for path in paths]), paths, strict=True)]
+        raise UsageError(f"{folder} holds no JSON files; name the folder in which labelme saved")
+    ids, tasks, problems = own_ids(paths), [], []
+    owners: dict[Path, str] = {}
+    for name, path in paths.items():
+        try:
+            photo = _find_photo(path, images)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        owner = owners.setdefault(photo.resolve(), name) if photo else name
+        if owner != name:
+            problems.append(f"{shown_name(name)} annotates {photo}, as {shown_name(owner)} does; keep one of them")
+        else:
+            tasks.append(LabelmeTask(ids[name], name, path, photo))
+    return Plan(tasks, reader, problems)
+
+
+def _find_photo(path: Path, images: Path | None) -> Path | None:
+    """The picture's file; None for the copy inside. Raises UserError if there is neither."""
+    document = _read(path)
+    image_path = plain(str(document.get("imagePath") or ""))
+    parts = image_path.split("/")
+    places = [] if images is None else [images / "/".join(parts[i:]) for i in range(len(parts))]
+    inner = [place for place in places if inside(place, images or Path())]
+    for place in (*inner, path.parent / image_path, path.parent / parts[-1]):
+        if place.suffix.lower() in PICTURE_SUFFIXES and place.is_file():
+            return place
+    if not document.get("imageData"):
+        raise UserError(f"{path}: its picture {shown_name(image_path)!r} is not there; name its folder with --images")
+    return None

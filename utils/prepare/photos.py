@@ -1,86 +1,118 @@
-"""The photo as training reads it: a JPEG, the pixels of which lie as the masks were drawn."""
+"""The photo as training reads it, a JPEG in the frame of its masks; and finding photos by the names in annotations."""
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import cv2
 import numpy as np
 
-from utils.prepare.files import PrepareError
+from utils.files import PathLike, inside, read_bytes, shown_name
+from utils.images import Frame, ImageError, encode_jpeg, read_photo, turn
 
-JPEG_QUALITY = 95
-EXIF_WITHIN = 65536  # bytes of a JPEG in which its EXIF block begins, if it has one
-
-Frame = Literal["stored", "upright"]
+TURNED = "photos that EXIF data turn were read as {} (--frame {} reads them the other way)"
+WAYS: dict[Frame, str] = {"upright": "viewers show them", "stored": "they are stored"}
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A JPEG without an orientation of its own, and its height and width in pixels."""
+    """A JPEG without an orientation of its own.
+
+    Attributes:
+        jpeg: its bytes.
+        size: (H, W) in pixels.
+        remark: what to say of how it was turned, "" if its size left no choice.
+        notes: what else a person should be told of it.
+    """
 
     jpeg: bytes
     size: tuple[int, int]
+    remark: str = ""
+    notes: tuple[str, ...] = ()
 
 
-def read_photo(name: str | Path, content: bytes, frame: Frame, size: tuple[int, int] | None = None) -> Photo:
-    """Brings a photo of any format that OpenCV reads into the frame of its masks.
-
-    A JPEG that needs no change keeps its bytes; a PNG is encoded anew, and so is a JPEG that its EXIF data turn,
-    because readers differ in whether they turn it.
+def framed_photo(source: PathLike | bytes, name: str, size: tuple[int, int] | None, frame: Frame = "upright") -> Photo:
+    """Brings a photo into the frame of its masks; a JPEG that needs no change keeps its bytes.
 
     Args:
+        source: of any format that utils.images reads.
         name: of the file, for errors.
-        content: its bytes.
-        frame: whether the masks' author saw the pixels as they are stored or turned upright by EXIF.
-        size: (H, W) of the masks; where it fits the other frame only, that one is taken.
+        size: (H, W) of the masks. Where it fits one frame only, that one is taken.
+        frame: which one is meant where the size leaves it open (square photos, half turns).
 
     Raises:
-        PrepareError: it is no image, or its size is another.
+        ImageError: it is no image, or its size is another.
     """
-    stored = _decode(name, content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    turned = b"Exif" in content[:EXIF_WITHIN]
-    upright = _decode(name, content, cv2.IMREAD_COLOR) if turned else stored
-    turned = turned and not np.array_equal(stored, upright)
-    first, second = (stored, upright) if frame == "stored" else (upright, stored)
-    image = second if size is not None and size == second.shape[:2] != first.shape[:2] else first
-    if size is not None and image.shape[:2] != tuple(size):
-        (height, width), (mask_height, mask_width) = image.shape[:2], size
-        raise PrepareError(
-            f"{name} is {width}x{height} pixels, but its annotation {mask_width}x{mask_height}; they must be equal"
-        )
-    if turned or not content.startswith(b"\xff\xd8"):
-        content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
-    return Photo(content, image.shape[:2])
+    content = source if isinstance(source, bytes) else read_bytes(source)
+    photo = read_photo(content, name, "stored")
+    pixels: dict[Frame, np.ndarray] = {"upright": turn(photo.pixels, photo.orientation), "stored": photo.pixels}
+    fitting = [each for each, image in pixels.items() if size is None or image.shape[:2] == tuple(size)]
+    if size is not None and not fitting:
+        (height, width), (mask_height, mask_width) = pixels["upright"].shape[:2], size
+        raise ImageError(f"{name} is {width}x{height} pixels, but its annotation {mask_width}x{mask_height}; they must "
+                         "be equal")
+    chosen = frame if frame in fitting else fitting[0]
+    other: Frame = "stored" if chosen == "upright" else "upright"
+    remark = TURNED.format(WAYS[chosen], other) if photo.orientation != 1 and len(fitting) == 2 else ""
+    keeps_bytes = photo.is_plain_jpeg and photo.orientation == 1
+    jpeg = content if keeps_bytes else encode_jpeg(pixels[chosen])
+    return Photo(jpeg, pixels[chosen].shape[:2], remark, tuple(f"{name}: {note}" for note in photo.notes))
 
 
-def _decode(name: str | Path, content: bytes, flags: int) -> np.ndarray:
-    try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
-    except cv2.error as error:  # larger than OpenCV allows, for example
-        raise PrepareError(f"{name} can't be decoded ({error.err}); fetch it again or leave it out") from error
-    if image is None:
-        raise PrepareError(f"{name} is truncated or no image that OpenCV reads; fetch it again or leave it out")
-    return image
+class PhotoFolders:
+    """Finds photos by the names in annotation files, never outside some folders, never one photo for two names.
 
-
-def read_bytes(path: Path) -> bytes:
-    """A file's bytes.
-
-    Raises:
-        PrepareError: it can't be read.
+    Args:
+        folders: listed once.
+        names: every name that will be asked for.
     """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PrepareError(f"{path} can't be read ({error.strerror}); fetch it again or leave it out") from error
+
+    def __init__(self, folders: Sequence[Path], names: Sequence[str]) -> None:
+        self._folders = folders
+        self._listed: dict[str, list[Path]] = defaultdict(list)
+        for folder in folders:
+            for path in sorted(folder.iterdir()):
+                self._listed[path.name].append(path)
+        self._claims: dict[Path, set[str]] = defaultdict(set)
+        for name in set(names):
+            for path in self._candidates(name)[:2]:
+                self._claims[path].add(plain(name))
+
+    def _candidates(self, name: str) -> list[Path]:
+        """The files that share the longest end of the path."""
+        parts = Path(plain(name)).parts
+        relative = Path(*parts) if parts else Path()
+        for folder in self._folders if len(parts) > 1 else ():
+            for path in (folder / name, folder / relative):  # a backslash may be part of a name
+                if inside(path, folder) and path.is_file():
+                    return [path]
+        found = {path: _common_end(path.resolve().parts, parts) for path in self._listed.get(relative.name, ())}
+        return [path for path, length in found.items() if length == max(found.values())]
+
+    def find(self, name: str) -> tuple[Path | None, str]:
+        """The photo of a name or relative path, or None and a sentence why there is none."""
+        found = self._candidates(name)
+        if not found:
+            return None, f"{shown_name(name)} is in none of the photo folders; fetch it or add --skip-missing"
+        if len(found) > 1:
+            return None, f"{shown_name(name)} fits both {found[0]} and {found[1]}; name the folder that holds both"
+        rivals = self._claims[found[0]] - {plain(name)}
+        parts = Path(plain(name)).parts
+        if rivals and _common_end(found[0].resolve().parts, parts) < len(parts):
+            return None, f"{shown_name(name)} and {shown_name(min(rivals))} both fit {found[0]}; name all photo folders"
+        return found[0], ""
 
 
-def read_label_image(path: Path) -> np.ndarray:
-    """A mask image as it is stored, any depth and number of channels (BGR order), (H, W) or (H, W, C).
+def plain(name: str) -> str:
+    """A path with slashes, as it may be written with backslashes."""
+    return name.replace("\\", "/")
 
-    Raises:
-        PrepareError: it can't be read.
-    """
-    return _decode(path, read_bytes(path), cv2.IMREAD_UNCHANGED)
+
+def _common_end(first: Sequence[str], second: Sequence[str]) -> int:
+    count = 0
+    for a, b in zip(reversed(first), reversed(second), strict=False):
+        if a != b:
+            break
+        count += 1
+    return count

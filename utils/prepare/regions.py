@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import cv2
 import numpy as np
 
 # COCO's and LVIS's masks of one object overlap by at least this IoU; of such a pair RITM (Sofiiuk et al., 2021) keeps
@@ -100,9 +99,9 @@ def _parent(i: int, regions: Sequence[Region]) -> int | None:
 
 
 def _depth(i: int, parents: Sequence[int | None]) -> int:
-    depth = 0
-    while (i := parents[i]) is not None:
-        depth += 1
+    depth, above = 0, parents[i]
+    while above is not None:
+        depth, above = depth + 1, parents[above]
     return depth
 
 
@@ -124,8 +123,3 @@ def draw_layers(regions: Sequence[Region], size: tuple[int, int]) -> tuple[list[
         layers[k][region.box][region.mask] = used[k]
         mapping.append((k, used[k]))
     return layers, mapping
-
-
-def encode_layers(layers: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Each layer as the bytes of a PNG, uint8 (n,), as the masks' pickles hold them."""
-    return [cv2.imencode(".png", layer)[1].ravel() for layer in layers]

@@ -11,7 +11,7 @@ from conftest import COCO_IDS, PHOTO_SIZE, REGIONS
 from utils.datasets import CocoLvisDataset
 from utils.prepare.__main__ import main
 from utils.prepare.inspect import TILE, draw_sheet, fixed_order, inspect_split
-from utils.prepare.subset import Wishes, select
+from utils.prepare.subset import Filters, select
 
 FIRST, SECOND, THIRD = COCO_IDS
 AREAS = [int(np.prod([side.stop - side.start for side in region])) for region in REGIONS]
@@ -105,7 +105,7 @@ BREAKERS = {
     lose_photo: "jpg can't be read (No such file",
     lose_masks: "pickle can't be read (No such file",
     tear_masks: "is truncated or no pickle",
-    shrink_photo: "layers of 128x96 pixels, the photo 9x9",
+    shrink_photo: "jpg is 9x9 pixels",
     forget_objects: "does not fit its annotation",
     relate_to_nobody: "does not fit its annotation",
     annotate_with_text: "does not fit its annotation",
@@ -187,17 +187,17 @@ def coco_info(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("source", ["info", "coco_info"])
 @pytest.mark.parametrize(
-    "wishes, chosen",
+    "filters, chosen",
     [
-        (Wishes(licenses=[4]), [FIRST, THIRD]),
-        (Wishes(categories=["dog"]), [FIRST, SECOND]),
-        (Wishes(categories=["dog", "cat"], without=["cup"]), [SECOND]),
-        (Wishes(licenses=[4], categories=["cup"], without=["dog"]), [THIRD]),
-        (Wishes(licenses=[9]), []),
+        (Filters(licenses=[4]), [FIRST, THIRD]),
+        (Filters(categories=["dog"]), [FIRST, SECOND]),
+        (Filters(categories=["dog", "cat"], without=["cup"]), [SECOND]),
+        (Filters(licenses=[4], categories=["cup"], without=["dog"]), [THIRD]),
+        (Filters(licenses=[9]), []),
     ],
 )
-def test_licences_and_categories(split, request, source, wishes, chosen):
-    assert select(split, wishes, info=[request.getfixturevalue(source)]) == chosen
+def test_licences_and_categories(split, request, source, filters, chosen):
+    assert select(split, filters, info=[request.getfixturevalue(source)]) == chosen
 
 
 def test_sizes(split):
@@ -206,16 +206,16 @@ def test_sizes(split):
     (split / "masks" / f"{SECOND}.pickle").write_bytes(pickle.dumps((layers, [(0, 1)])))
     annotate_second(split, {"num_instance_masks": 1, "hierarchy": {0: None}})
     both, small = [FIRST, THIRD], [SECOND]
-    assert select(split, Wishes(min_side=41)) == both and select(split, Wishes(min_side=40)) == sorted(COCO_IDS)
-    assert select(split, Wishes(min_area=1601)) == both
-    assert select(split, Wishes(min_area=1600, max_area=1600)) == small
-    assert select(split, Wishes(min_area=401, min_objects=2)) == both
-    assert select(split, Wishes(min_objects=4)) == [], "stuff does not count"
+    assert select(split, Filters(min_side=41)) == both and select(split, Filters(min_side=40)) == sorted(COCO_IDS)
+    assert select(split, Filters(min_area=1601)) == both
+    assert select(split, Filters(min_area=1600, max_area=1600)) == small
+    assert select(split, Filters(min_area=401, min_objects=2)) == both
+    assert select(split, Filters(min_objects=4)) == [], "stuff does not count"
 
 
 def test_a_photo_that_is_broken_is_not_chosen_by_size(split):
     lose_photo(split)
-    assert select(split, Wishes(min_objects=1)) == [FIRST, THIRD]
+    assert select(split, Filters(min_objects=1)) == [FIRST, THIRD]
 
 
 def test_the_choice_depends_on_the_seed_alone_and_grows():
@@ -245,7 +245,9 @@ def test_a_converted_split_needs_no_info(tmp_path):
     folders = {"--images": "imgs", "--masks": "masks", "--out": "o"}
     call = [f"{option}={tmp_path / name}" for option, name in folders.items()]
     assert main(["convert", "folder", *call, "--jobs", "1"]) == 0
-    assert select(tmp_path / "o/train", Wishes(categories=["4"])) == ["000000000002"]
+    (chosen,) = select(tmp_path / "o/train", Filters(categories=["4"]))
+    lines = (tmp_path / "o/train/objects.jsonl").read_text(encoding="utf-8").splitlines()[1:]
+    assert {json.loads(line)["source"] for line in lines if json.loads(line)["id"] == chosen} == {"b.jpg"}
 
 
 def test_wrong_calls(coco_lvis, tmp_path, info, capsys):
@@ -255,8 +257,12 @@ def test_wrong_calls(coco_lvis, tmp_path, info, capsys):
     assert main([*call, "--info", str(info), "--categories", "dgo"]) == 2
     assert "no photo has the category 'dgo'; did you mean dog?" in capsys.readouterr().err
     assert main([*call, "--info", str(tmp_path / "nowhere.json")]) == 2
-    assert main([*call, "--list", "../x.json"]) == 2
+    annotations = (coco_lvis / "train/hannotation.pickle").read_bytes()
+    for name in ("../x.json", "hannotation.pickle", "objects.jsonl", ".."):
+        assert main([*call, "--list", name]) == 2
+    assert (coco_lvis / "train/hannotation.pickle").read_bytes() == annotations
     assert main(["subset", str(coco_lvis), "--split", "test"]) == 2
+    assert main(["subset", str(coco_lvis), "--split", "../COCO_LVIS/train"]) == 2
     assert main([*call, "--info", str(info), "--licenses", "9"]) == 1
     assert "ask for less" in capsys.readouterr().err
     (tmp_path / "odd.json").write_text('{"images": [3]}')

@@ -17,13 +17,12 @@ import numpy as np
 import pytest
 
 from utils.datasets import CocoLvisDataset
+from utils.files import UsageError, UserError
 from utils.prepare import fetch as fetching
 from utils.prepare import sources
 from utils.prepare.__main__ import main
 from utils.prepare.download import download, write_run_folder
-from utils.prepare.fetch import NotThere, fetch
-from utils.prepare.files import PrepareError, WrongCall
-from utils.prepare.unpack import ArchiveRefused, unpack
+from utils.prepare.fetch import ArchiveRefusedError, NotThereError, fetch, unpack
 
 BODY = np.random.default_rng(3).bytes(3_000_000)
 
@@ -154,7 +153,7 @@ def test_server_that_ignores_ranges_gives_the_file_anew(server, tmp_path):
 
 def test_server_that_always_breaks_off_is_given_up(server, tmp_path):
     server.ranges, server.cuts = False, [1_000_000] * 100
-    with pytest.raises(PrepareError, match="broke off 6 times.*same command"):
+    with pytest.raises(UserError, match="broke off 6 times.*same command"):
         get(server, tmp_path)
     assert len(server.requests) <= 2 * fetching.TRIES
 
@@ -188,20 +187,20 @@ def test_part_of_another_address_is_not_taken(server, tmp_path, monkeypatch):
 
 def test_size_that_is_stated_too_large_is_noticed(server, tmp_path):
     server.stated_length, server.ranges = len(BODY) + 5, False
-    with pytest.raises(PrepareError, match="3.0 MB of 3.0 MB|broke off"):
+    with pytest.raises(UserError, match="3.0 MB of 3.0 MB|broke off"):
         get(server, tmp_path)
     assert not (tmp_path / "file.zip").exists()
 
 
 def test_what_is_larger_than_it_can_be_is_refused_before_it_is_fetched(server, tmp_path):
-    with pytest.raises(PrepareError, match=r"has 3.0 MB, more than the 1.0 MB"):
+    with pytest.raises(UserError, match=r"has 3.0 MB, more than the 1.0 MB"):
         get(server, tmp_path, max_size=10**6)
     assert not (tmp_path / "file.zip.part").exists()
 
 
 def test_what_goes_on_without_a_stated_size_is_left(server, tmp_path):
     server.states_length = False
-    with pytest.raises(PrepareError, match="goes on beyond"):
+    with pytest.raises(UserError, match="goes on beyond"):
         get(server, tmp_path, max_size=10**6)
     assert (tmp_path / "file.zip.part").stat().st_size <= 10**6
 
@@ -217,30 +216,30 @@ def test_passing_errors_are_tried_again_lasting_ones_are_not(server, tmp_path):
     (tmp_path / "file.zip").unlink()
     server.requests.clear()
     server.statuses = [403]
-    with pytest.raises(NotThere, match="403.*--mirror"):
+    with pytest.raises(NotThereError, match="403.*--mirror"):
         get(server, tmp_path)
     assert len(server.requests) == 1
 
 
 def test_redirects_are_followed_but_not_out_of_the_web(server, tmp_path):
     server.redirect = "file:///etc/hostname"
-    with pytest.raises(NotThere, match="302"):
+    with pytest.raises(NotThereError, match="302"):
         get(server, tmp_path)
     secure = fetching.urllib.request.Request("https://example.org/file.zip")
-    with pytest.raises(NotThere, match="leads to http://example.org.*not followed"):
+    with pytest.raises(NotThereError, match="leads to http://example.org.*not followed"):
         fetching._Redirects().redirect_request(secure, None, 302, "Found", {}, "http://example.org/file.zip")
 
 
 def test_nobody_listens(tmp_path, server):
     closed = Server()
     closed.server_close()
-    with pytest.raises(PrepareError, match="broke off"):
+    with pytest.raises(UserError, match="broke off"):
         fetch(f"{closed.url}/file.zip", tmp_path / "file.zip", 10**7)
 
 
 def test_checksum(server, tmp_path):
     server.files["/file.zip"] = b"abc"
-    with pytest.raises(PrepareError, match="MD5 900150983cd24fb0d6963f7d28e17f72, published is 00"):
+    with pytest.raises(UserError, match="MD5 900150983cd24fb0d6963f7d28e17f72, published is 00"):
         get(server, tmp_path, md5="00")
     assert not list(tmp_path.iterdir())
     assert get(server, tmp_path, md5="900150983cd24fb0d6963f7d28e17f72") == b"abc"  # RFC 1321's example
@@ -248,7 +247,7 @@ def test_checksum(server, tmp_path):
 
 def test_disk_space_is_checked_first(server, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
-    with pytest.raises(PrepareError, match="1.0 MB free, but to download file.zip takes 3.0 MB"):
+    with pytest.raises(UserError, match="1.0 MB free, but to download file.zip takes 3.0 MB"):
         get(server, tmp_path)
 
 
@@ -295,53 +294,41 @@ def test_unpack(tmp_path, name, make):
 
 
 @pytest.mark.parametrize("name, make", [("x.zip", zip_of), ("x.tgz", tar_of)])
-@pytest.mark.parametrize(
-    "path, reason",
-    [
-        ("../evil", "outside"),
-        ("a/../../evil", "outside"),
-        ("/tmp/evil", "outside"),
-        ("..\\evil", "every system"),
-        ("C:evil", "every system"),
-        ("a/evil\n", "every system"),
-        ("evil. ", "every system"),
-        ("e" * 300, "every system"),
-    ],
-)
-def test_paths_that_lead_out_are_refused_and_nothing_is_written(tmp_path, name, make, path, reason):
-    with pytest.raises(ArchiveRefused, match=reason):
+@pytest.mark.parametrize("path", ["../evil", "a/../../evil", "/tmp/evil", "..\\evil"])
+def test_paths_that_lead_out_are_refused_and_nothing_is_written(tmp_path, name, make, path):
+    with pytest.raises(ArchiveRefusedError, match="outside"):
         unpacked(tmp_path, name, make({"good": b"1", path: b"2"}))
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE])
 def test_links_and_devices_in_tar_files(tmp_path, kind):
-    with pytest.raises(ArchiveRefused, match="link or a device"):
+    with pytest.raises(ArchiveRefusedError, match="link or a device"):
         unpacked(tmp_path, "x.tgz", tar_of({"img": b""}, kind, "/etc"))
 
 
-def test_links_in_zip_files(tmp_path):
-    with pytest.raises(ArchiveRefused, match="link or a device"):
-        unpacked(tmp_path, "x.zip", zip_of({"img": b"/etc"}, external_attr=(stat.S_IFLNK | 0o777) << 16))
+def test_links_in_zip_files_become_files(tmp_path):
+    content = zip_of({"img": b"/etc"}, external_attr=(stat.S_IFLNK | 0o777) << 16)
+    assert unpacked(tmp_path, "x.zip", content) == {"img": b"/etc"} and not (tmp_path / "target/img").is_symlink()
 
 
 def test_encrypted_zip_files(tmp_path):
     content = bytearray(zip_of({"a": b"1"}))
     content[content.rindex(b"PK\x01\x02") + 8] |= 1
-    with pytest.raises(ArchiveRefused, match="encrypted"):
+    with pytest.raises(ArchiveRefusedError, match="encrypted"):
         unpacked(tmp_path, "x.zip", bytes(content))
 
 
-@pytest.mark.parametrize("files", [{"a/B": b"", "A/b": b""}, {"a": b"", "a/b": b""}])
+@pytest.mark.parametrize("files", [{"a": b"", "a/b": b""}, {"e" * 300: b""}])
 @pytest.mark.parametrize("name, make", [("x.zip", zip_of), ("x.tgz", tar_of)])
-def test_names_that_clash(tmp_path, name, make, files):
-    with pytest.raises(ArchiveRefused, match="twice|both as a file and as a folder"):
+def test_names_that_can_not_be_written(tmp_path, name, make, files):
+    with pytest.raises(ArchiveRefusedError, match="was not unpacked"):
         unpacked(tmp_path, name, make(files))
 
 
 @pytest.mark.parametrize("name, make", [("x.zip", zip_of), ("x.tgz", tar_of)])
 def test_bombs(tmp_path, name, make):
-    with pytest.raises(ArchiveRefused, match="far more than it should"):
+    with pytest.raises(ArchiveRefusedError, match="far more than it should"):
         unpacked(tmp_path, name, make({f"{i}": bytes(400_000) for i in range(3)}))
     assert not (tmp_path / "target").exists() and not (tmp_path / "target.part").exists()
 
@@ -351,19 +338,8 @@ def test_zip_file_that_hides_its_size(tmp_path):
     content = bytearray(zip_of({"a": bytes(10**6)}))
     for signature, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
         struct.pack_into("<I", content, content.rindex(signature) + offset, 10)
-    with pytest.raises(ArchiveRefused, match="CRC|bytes"):
+    with pytest.raises(ArchiveRefusedError, match="CRC|bytes"):
         unpacked(tmp_path, "x.zip", bytes(content), limit=1000)
-
-
-def test_tar_file_with_a_giant_header(tmp_path):
-    """A header that says that a gigabyte of attributes follows would be read into memory at once."""
-    info = tarfile.TarInfo("a")
-    info.type, info.size = tarfile.XHDTYPE, 10**9
-    content = io.BytesIO()
-    with tarfile.open(fileobj=content, mode="w:gz") as archive:
-        archive.fileobj.write(info.tobuf())
-    with pytest.raises(ArchiveRefused, match="a header of it asks for"):
-        unpacked(tmp_path, "x.tgz", content.getvalue(), limit=10**10)
 
 
 @pytest.mark.parametrize("name, make", [("x.zip", zip_of), ("x.tgz", tar_of)])
@@ -372,34 +348,9 @@ def test_damaged_archives(tmp_path, name, make):
     flipped = bytearray(whole)
     flipped[60_000] ^= 255
     for damaged in (b"", b"<html>not found</html>", whole[:50_000], whole[:-8], bytes(flipped)):
-        with pytest.raises(ArchiveRefused, match="was not unpacked"):
+        with pytest.raises(ArchiveRefusedError, match="was not unpacked"):
             unpacked(tmp_path, name, damaged)
         assert not (tmp_path / "target").exists()
-
-
-def test_unpacking_goes_on_where_it_stopped(tmp_path, monkeypatch):
-    archive, target = tmp_path / "x.zip", tmp_path / "target"
-    archive.write_bytes(zip_of({f"{i}": b"%d" % i for i in range(9)}))
-    written = []
-
-    def replace(source, place):
-        if len(written) == 4:
-            raise KeyboardInterrupt
-        written.append(place)
-        return rename(source, place)
-
-    rename = os.replace
-    with monkeypatch.context() as patch:
-        patch.setattr("utils.prepare.unpack.os.replace", replace)
-        with pytest.raises(KeyboardInterrupt):
-            unpack(archive, target, 1000)
-    assert not target.exists() and len(written) == 4
-    before = {path: path.stat().st_mtime_ns for path in map(Path, written)}
-    unpack(archive, target, 1000)
-    assert {target / path.name: path_time for path, path_time in before.items()} == {
-        target / path.name: (target / path.name).stat().st_mtime_ns for path in before
-    }
-    assert sorted(path.name for path in target.iterdir()) == [f"{i}" for i in range(9)]
 
 
 # ------------------------------------------------------------------------------------------------ data sets
@@ -418,7 +369,8 @@ MASK[5:9, 5:9], MASK[9:11, 5:9] = 255, 128
 
 
 def contents(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in files if not name.endswith(".lock"))
 
 
 def test_test_sets_are_laid_out_for_run_py_too(server, tmp_path, capsys):
@@ -546,9 +498,9 @@ def test_an_archive_put_there_by_hand_needs_no_server(tmp_path):
 
 
 def test_addresses_are_tried_in_turn(server, tmp_path):
-    archive = sources.Archive("x.zip", tuple(f"{server.url}/{n}/x.zip" for n in "abc"), "", 10**6, 10**6)
+    archive = sources.Archive(tuple(f"{server.url}/{n}/x.zip" for n in "abc"), "", 10**6, 10**6)
     data_set = sources.DataSet("X", (archive,), "none", "img", "gt")
-    with pytest.raises(PrepareError, match="a/x.zip answered 404.*b/x.zip answered 404.*c/x.zip answered 404"):
+    with pytest.raises(UserError, match="a/x.zip answered 404.*b/x.zip answered 404.*c/x.zip answered 404"):
         download(data_set, tmp_path)
     server.files["/b/x.zip"] = zip_of({"X/img/a.jpg": jpg(), "X/gt/a.png": png(MASK)})
     download(data_set, tmp_path)
@@ -557,7 +509,7 @@ def test_addresses_are_tried_in_turn(server, tmp_path):
 
 def test_a_folder_in_the_way_is_not_touched(tmp_path):
     (tmp_path / "DAVIS").mkdir()
-    with pytest.raises(WrongCall, match="in the way"):
+    with pytest.raises(UsageError, match="in the way"):
         download(sources.DATA_SETS["davis"], tmp_path, "http://127.0.0.1:9")
 
 
