@@ -40,6 +40,12 @@ class Model:
     network: Any = None
     device: str = "cpu"
 
+    @property
+    def understands(self) -> tuple[str, ...]:
+        """The kinds of interactions (interactions.KINDS) that get_prediction takes; clicks if it does not say."""
+        config = getattr(self.network, "config", None)
+        return tuple(getattr(self.predictor, "understands", None) or getattr(config, "understands", ("click",)))
+
     def new_predictor(self, **settings: Any) -> Any:
         """Another predictor of the same network, with settings of solution.Predictor.
 
@@ -48,11 +54,9 @@ class Model:
         """
         if self.network is None:
             raise ModelError(f"{type(self.predictor).__name__} has no settings; give a checkpoint or an exported model")
-        import torch
-
         from solution import Predictor
 
-        return Predictor(self.network, torch.device(self.device), **settings)
+        return Predictor(self.network, self.device, **settings)
 
 
 class Format(NamedTuple):
@@ -113,11 +117,9 @@ def _is_object(source: str) -> bool:
 def _open_file(path: Path, device: str, runtime: str, precision: str) -> Model:
     _require(path)
     network = _attribute(_format_of(path).loader)(path, device, runtime, precision)
-    import torch
-
     from solution import Predictor
 
-    return Model(Predictor(network, torch.device(device)), float(network.config.pred_thr), network, device)
+    return Model(Predictor(network, device), float(network.config.pred_thr), network, device)
 
 
 def _format_of(path: Path) -> Format:
@@ -134,34 +136,17 @@ def load_checkpoint(path: Path, device: str, runtime: str = "auto", precision: s
     """The network of a checkpoint of solution.py, for predictions.
 
     Raises:
-        ModelError: another runtime or precision is asked for, there is no such device, or a weight is not finite.
-        solution.CheckpointError: the file can't be restored.
+        ModelError: another runtime or precision is asked for.
+        solution.CheckpointError: the file can't be restored, or a weight is not finite.
+        ValueError: there is no such device.
     """
     if runtime not in ("auto", "torch") or precision != "fp32":
         raise ModelError(f"{path} runs in torch with fp32 alone; export it (python -m utils.export) for another engine")
-    import torch
-
-    from solution import ISModel
+    from solution import ISModel, usable_device
 
     model = ISModel()
-    model.restore_from_checkpoint(str(path), _device(device))
-    broken = [name for name, value in model.state_dict().items() if not torch.isfinite(value).all()]
-    if broken:
-        raise ModelError(f"{path} has weights that are no numbers ({broken[0]} and {len(broken) - 1} more); its "
-                         "training failed: use another checkpoint")
+    model.restore_from_checkpoint(str(path), usable_device(device))
     return model.eval()
-
-
-def _device(name: str) -> Any:
-    """The device, if torch can compute there."""
-    import torch
-
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"there is no device {name} here ({_one_line(str(error))}); use cpu") from error
-    return device
 
 
 def _one_line(text: str) -> str:

@@ -111,7 +111,7 @@ def _data_sets(options: argparse.Namespace) -> list[DataSet]:
 
 
 def _models(options: argparse.Namespace) -> list[ModelSpec]:
-    models = [parse_model(text, options.device) for text in options.model or [str(CHECKPOINT)]]
+    models = [parse_model(text, options.device, options.precision) for text in options.model or [str(CHECKPOINT)]]
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise ModelError(f"the models {', '.join(names)} share a name; give one as NAME=SOURCE")

@@ -43,6 +43,8 @@ def _parser(description: str) -> argparse.ArgumentParser:
         "checkpoint.pth)",
     )
     models.add_argument("--device", default="cpu", help="where networks compute (default: cpu)")
+    models.add_argument("--precision", default="fp32", help="of exported networks: fp32, or bf16 where the CPU has it "
+                        "(default: fp32)")
     running = parser.add_argument_group("running")
     running.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
     running.add_argument("--jobs", type=_whole(1, MOST_PROCESSES), default=1, metavar="N",

@@ -48,7 +48,8 @@ def made_from(
 ) -> dict[str, Any]:
     """The models with their digests and the folders, by which a later run knows whose results a folder holds."""
     return {
-        "models": {m.name: {"source": m.source, "device": m.device, **contents[m.name]} for m in models},
+        "models": {m.name: {"source": m.source, "device": m.device, "precision": m.precision, **contents[m.name]}
+                   for m in models},
         "folders": [data.folder for data in sets],
     }
 

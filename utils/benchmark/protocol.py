@@ -66,14 +66,15 @@ class ModelSpec:
     name: str
     source: str
     device: str = "cpu"
+    precision: str = "fp32"
 
 
-def parse_model(text: str, device: str = "cpu") -> ModelSpec:
+def parse_model(text: str, device: str = "cpu", precision: str = "fp32") -> ModelSpec:
     """Reads SOURCE or NAME=SOURCE; the name is else the file's or the attribute's."""
     name, equals, source = text.partition("=")
     if not (equals and NAME.fullmatch(name)):
         name, source = "", text
-    return ModelSpec(name or short_name(source), source, device)
+    return ModelSpec(name or short_name(source), source, device, precision)
 
 
 def model_content(spec: ModelSpec) -> dict[str, str]:
@@ -121,7 +122,7 @@ def plan_jobs(
     """A job for each task and user; with logged steps by (data, task), one that repeats them instead."""
     jobs = []
     is_known = UNKNOWN not in content.values()
-    identity = [sorted(content.values()), model.source if "state" in content else "", model.device]
+    identity = [sorted(content.values()), model.source if "state" in content else "", model.device, model.precision]
     for task in tasks:
         if logs is not None:
             log = tuple(logs[task.data, task.name][: protocol.clicks])

@@ -305,12 +305,13 @@ def _pictures_section(run: Run, out: Path) -> str:
     parts = []
     for model in dict.fromkeys(result.model for result in run.summary.results):
         records = [record for record in run.records if record.model == model and not record.error]
-        records = [record for record in records if record.user == records[0].user and record.mask_file(out).is_file()]
+        user = _pictured_user(run, [record.user for record in records])
+        records = [record for record in records if record.user == user and record.mask_file(out).is_file()]
         if not records:  # known from a log only
             continue
         for heading, chosen in _choose_pictures(records, run.protocol.seed).items():
             pictures = "".join(_picture(run, record, out) for record in chosen)
-            title = f"{html.escape(model)}: {heading}"
+            title = f"{html.escape(model)}, {user}: {heading}"
             parts.append(f'<h3>{title}</h3>\n<div class="pictures">{pictures}</div>')
     if not parts:
         return ""
@@ -319,6 +320,11 @@ def _pictures_section(run: Run, out: Path) -> str:
         "blue plus signs are positive clicks, red minus signs negative ones; darkened pixels are ignored.</p>"
     )
     return f"<section><h2>Pictures</h2>\n{legend}\n{''.join(parts)}</section>"
+
+
+def _pictured_user(run: Run, users: Sequence[str]) -> str:
+    """The first one, or of drawing users one who draws every kind of interaction."""
+    return max(users, key=lambda user: len(set(user.split("-"))) if run.mixtures else 0, default="")
 
 
 def _choose_pictures(records: Sequence[Record], seed: int) -> dict[str, list[Record]]:
@@ -364,8 +370,8 @@ MEASURES = {
     "Hurtful clicks": "The part of all clicks after which the IoU is lower by more than 5 points than before; the "
     "largest drop is the most that one click took away.",
     "Combinations": "SAIC-IS's protocol: every combination of the kinds of interactions over the first three steps, "
-    "then clicks; means over steps and combinations, +- the standard deviation of the combinations' means. NoI there is "
-    "the number of interactions until the IoU is reached.",
+    "then clicks; means over steps and combinations, +- the standard deviation of the combinations' means. There NoI "
+    "is the number of interactions until the IoU is reached.",
     "Area under curve": "Area under the IoU over clicks by trapezia, divided by its width.",
     "Intervals": "95 %, percentile bootstrap with 2,000 draws of whole sequences or images; differences are taken task "
     "by task first.",

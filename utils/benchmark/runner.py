@@ -76,7 +76,7 @@ class Evaluate:
         Raises:
             ModelError: it can't be had.
         """
-        self._model = open_model(self._spec.source, self._spec.device)
+        self._model = open_model(self._spec.source, self._spec.device, precision=self._spec.precision)
         if "torch" in sys.modules:
             torch = sys.modules["torch"]
             torch.set_grad_enabled(False)
