@@ -1,6 +1,7 @@
 """Masks of the annotation page: outlines, PNG, what a hand draws."""
 import io
 
+import cv2
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -55,7 +56,7 @@ def test_a_mask_survives_its_png(mask):
 
 
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=20)))
-def test_a_hands_map_survives_its_png(hand):
+def test_a_map_of_edits_survives_its_png(hand):
     png = masks.encode_edits(hand)
     assert np.array_equal(masks.decode_map(png), hand)
     with Image.open(io.BytesIO(png)) as image:  # a strict reader: checksums, sizes
@@ -99,13 +100,29 @@ def test_a_polygon_is_filled():
     assert drawn[2:13, 2:11].all() and drawn.sum() == 11 * 9
 
 
-def test_the_hand_overrules_the_model():
+@given(st.lists(st.tuples(st.floats(-5, 25), st.floats(-5, 35)), min_size=3, max_size=30))
+def test_a_line_that_crosses_itself_often_is_filled_like_any_other(points):
+    """Up to pixels on the line, which one of the two ways counts."""
+    few, many = masks.polygon((20, 30), points), masks.even_odd((20, 30), np.array(points))
+    on_line = np.zeros((20, 30), np.uint8)
+    cv2.polylines(on_line, [np.round(np.array(points)[:, ::-1]).astype(np.int32)], True, 1, thickness=3)
+    assert np.array_equal(few & (on_line == 0), many & (on_line == 0))
+
+
+def test_twenty_thousand_points_at_random_are_filled():
+    """OpenCV's fillPoly takes more than a minute for these."""
+    points = np.random.default_rng(0).uniform((0, 0), (480, 854), (20_000, 2))
+    drawn = masks.polygon((480, 854), points.tolist())
+    assert 0.4 < drawn.mean() <= 1
+
+
+def test_manual_edits_overrule_the_model():
     mask = np.array([[True, True, False, False]])
     hand = np.array([[masks.UNTOUCHED, masks.ERASED, masks.PAINTED, masks.UNTOUCHED]], np.uint8)
     assert masks.with_edits(mask, hand).tolist() == [[True, False, True, False]]
 
 
-def test_a_click_against_the_hand_frees_that_patch_only():
+def test_a_click_against_an_edit_frees_that_patch_only():
     hand = np.zeros((5, 9), np.uint8)
     hand[1:3, 1:3] = hand[1:3, 5:7] = masks.PAINTED
     freed = masks.without_edit_at(hand, 1, 5, is_positive=False)

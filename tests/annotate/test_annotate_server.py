@@ -1,11 +1,14 @@
 """The annotation server: its answers, and whom it refuses."""
+import io
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,18 +18,20 @@ import cv2
 import load_test
 import numpy as np
 import pytest
+import torch
+import uvicorn
 from load_test import Client
 from starlette.testclient import TestClient
 from stub import StubModel, stub_editor, write_pictures
 
-from utils.annotate import engine
+from utils.annotate import engine, patience, server
 from utils.annotate.__main__ import listen, main
 from utils.annotate.editor import Editor
 from utils.annotate.engine import Engine
 from utils.annotate.errors import AnnotationError
 from utils.annotate.project import Project
 from utils.annotate.security import MAX_BODY_BYTES
-from utils.annotate.server import create_app
+from utils.annotate.server import SAMPLE, create_app
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = "http://127.0.0.1:8000"
@@ -122,7 +127,7 @@ def test_the_page_is_whole(client):
     files = {path.name for path in (ROOT / "utils" / "annotate" / "page").iterdir()}
     for name in files:
         assert client.get(f"/page/{name}").status_code == 200
-        assert name == "index.html" or any(name in client.get(f"/page/{other}").text for other in files - {name})
+        assert name in ("index.html", SAMPLE.name) or any(name in client.get(f"/page/{other}").text for other in files - {name})
     assert client.get("/page/../server.py").status_code == 404
 
 
@@ -403,3 +408,229 @@ def test_the_load_tests_client_hears_refusals(folder):
 def test_growth_is_that_of_the_second_half():
     assert load_test.Report(memory=[100, 200, 300, 310, 320, 330]).growth() == 20
     assert load_test.Report().growth() == 0
+
+
+# ---------------------------------------------------------------------------------------------- hostile or odd
+
+
+def test_half_a_request_is_closed(folder, monkeypatch):
+    monkeypatch.setattr(patience, "REQUEST_SECONDS", 0.3)
+    with listen("127.0.0.1", 0) as listener:
+        running = uvicorn.Server(uvicorn.Config(create_app(stub_editor(folder / "images", folder / "out")),
+                                                http=patience.PatientProtocol, log_level="warning"))
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
+        thread.start()
+        for sent in (b"", b"GET /api/pro", b"POST /api/labels HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+                     b"application/json\r\nContent-Length: 99\r\n\r\n{"):
+            with socket.create_connection(listener.getsockname(), timeout=60) as connection:
+                connection.sendall(sent)
+                assert b"200" not in connection.recv(1000)  # and the other end closes
+        with socket.create_connection(listener.getsockname(), timeout=60) as connection:
+            connection.sendall(b"GET /api/project HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"200 OK" in connection.recv(1000)
+        running.should_exit = True
+        thread.join()
+
+
+def swap_for_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def swap_for_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(write_pictures(path.parents[1] / "elsewhere", "secret.png") / "secret.png")
+
+
+@pytest.mark.parametrize("swap", [swap_for_fifo, swap_for_link])
+def test_what_is_swapped_in_for_a_picture_is_not_read(client, folder, swap):
+    picture_id = first_id(client)
+    swap(folder / "images" / "a.png")
+    for kind in ("", "/image", "/thumbnail"):
+        answer = client.get(f"/api/pictures/{picture_id}{kind}")
+        assert answer.status_code == 422 and "a.png" in answer.json()["error"]
+
+
+def entered(app, address: str, token: str) -> TestClient:
+    browser = TestClient(app, base_url=address)
+    assert browser.get(f"/?token={token}", follow_redirects=False).status_code == 303
+    return browser
+
+
+def test_looking_does_not_use_up_the_token(editor):
+    tokens: list[str] = []
+    app = create_app(editor, announce_token=tokens.append)
+    assert TestClient(app, base_url=HOME).head(f"/?token={tokens[0]}").status_code == 401
+    entered(app, HOME, tokens[0])
+
+
+def test_servers_on_two_ports_share_a_browser(editor):
+    tokens: list[str] = []
+    apps = [create_app(editor, announce_token=tokens.append) for _ in range(2)]
+    first = entered(apps[0], "http://127.0.0.1:8000", tokens[0])
+    second = entered(apps[1], "http://127.0.0.1:8001", tokens[1])
+    both = {**dict(first.cookies), **dict(second.cookies)}  # browsers send all cookies of a machine to each port
+    assert len(both) == 2
+    for browser in (first, second):
+        browser.cookies.clear()
+        browser.cookies.update(both)
+        assert browser.get("/api/project").status_code == 200
+
+
+def test_a_browser_that_was_let_in_is_known_to_the_next_server(editor, tmp_path):
+    tokens: list[str] = []
+    kept = tmp_path / "browsers"
+    browser = entered(create_app(editor, announce_token=tokens.append, browsers=kept), HOME, tokens[0])
+    assert all(value not in kept.read_text() for value in browser.cookies.values())
+    assert kept.stat().st_mode & 0o077 == 0
+    later = TestClient(create_app(editor, announce_token=tokens.append, browsers=kept), base_url=HOME,
+                       cookies=dict(browser.cookies))
+    assert later.get("/api/project").status_code == 200
+    assert TestClient(later.app, base_url=HOME).get("/api/project").status_code == 401
+
+
+@contextmanager
+def started(*arguments: object):
+    """The command in a process of its own, which ends with the block."""
+    command = [sys.executable, "-m", "utils.annotate", *map(str, arguments), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+                          env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:
+        yield process
+        process.terminate()
+
+
+def test_on_this_machine_too_browsers_show_a_token(folder):
+    with started(folder / "images", "--without-model") as process:
+        address = next(line for line in iter(process.stdout.readline, "") if "http" in line).split()[2]
+        assert "?token=" in address
+        with pytest.raises(AnnotationError, match="token"):
+            Client(address.split("?")[0]).get("/api/project")
+        client = Client(address)
+        picture_id = client.get("/api/project")["pictures"][0]["id"]
+        state = client.get(f"/api/pictures/{picture_id}")
+        drawn = client.change(state, "brush", points=[[5, 5]], radius=3, adds=True, label="object")
+        assert drawn["active"]["mask"]
+        with pytest.raises(AnnotationError, match="no_model"):
+            client.change(drawn, "click", y=3, x=3, positive=True)
+
+
+@pytest.mark.parametrize("damage", [lambda state: state.clear(), lambda state: spoil(state)])
+def test_a_checkpoint_that_cannot_be_used_ends_the_start(folder, damage):
+    """One that is none, and one with weights that are no numbers."""
+    content = torch.load(ROOT / "checkpoint.pth", weights_only=True)
+    damage(content)
+    torch.save(content, folder / "bad.pth")
+    with started(folder / "images", "--checkpoint", folder / "bad.pth") as process:
+        said = process.communicate(timeout=120)[1]
+        assert process.returncode == 1
+    assert "bad.pth" in said and "--without-model" in said and "Traceback" not in said
+
+
+def spoil(content: object) -> None:
+    """Makes every float tensor NaN."""
+    for value in content.values() if isinstance(content, dict) else content:
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            value.fill_(float("nan"))
+        elif isinstance(value, (dict, list)):
+            spoil(value)
+
+
+def test_pictures_of_subfolders_and_what_was_left_out(folder):
+    write_pictures(folder / "images" / "more", "a.png")
+    (folder / "images" / "film.mp4").write_bytes(b"x")
+    flat = TestClient(create_app(stub_editor(folder / "images", folder / "out")), base_url=HOME).get("/api/project")
+    assert len(flat.json()["pictures"]) == 2
+    assert "1 .mp4 files" in flat.json()["left_out"] and "1 subfolders" in flat.json()["left_out"]
+    project = Project(folder / "deep", folder / "images", recursive=True)
+    project.save()
+    assert [picture.name for picture in Project(folder / "deep").pictures.values()] == ["a.png", "b.png", "more/a.png"]
+
+
+def test_an_empty_folder_gets_a_sample(tmp_path, monkeypatch):
+    (tmp_path / "images").mkdir()
+    monkeypatch.setattr(server, "SAMPLE", write_pictures(tmp_path / "page", "sample.jpg") / "sample.jpg")
+    client = TestClient(create_app(stub_editor(tmp_path / "images", tmp_path / "out")), base_url=HOME)
+    assert client.get("/api/project").json()["pictures"] == []
+    [picture] = client.post("/api/sample", json={}).json()["pictures"]
+    assert client.get(f"/api/pictures/{picture['id']}").status_code == 200
+    assert not list((tmp_path / "images").iterdir())
+    write_pictures(tmp_path / "images", "own.png")
+    assert [each["name"] for each in client.get("/api/project").json()["pictures"]] == ["own.png"]
+
+
+# ---------------------------------------------------------------------------------------------- what the page asks for
+
+
+def test_the_table_of_operations_reaches_the_page(client):
+    project = client.get("/api/project").json()
+    assert project["operations"]["brush"]["limits"]["radius"] == project["limits"]["radius"] == [0.5, 500]
+    assert project["operations"]["click"]["needs_model"] and not project["operations"]["finish"]["needs_model"]
+    low, high = project["limits"]["working_size"]
+    for value, status in ((low, 200), (high, 200), (low - 1, 400), (high + 1, 400)):
+        answer = post(client, project["pictures"][0]["id"], revision(client), settings={"working_size": value}, **CLICK)
+        assert answer.status_code == status
+        if status == 200:
+            post(client, project["pictures"][0]["id"], revision(client), op="undo")
+
+
+def revision(client: TestClient) -> int:
+    return client.get(f"/api/pictures/{first_id(client)}").json()["revision"]
+
+
+def test_thousands_of_proposals_come_at_once(folder):
+    labels = np.arange(5000, dtype=np.uint16).reshape(50, 100)
+    write_pictures(folder / "masks")
+    write_pictures(folder / "images", "a.png", height=100, width=200)
+    cv2.imwrite(str(folder / "masks" / "a.png"), np.kron(labels, np.ones((2, 2), np.uint16)))
+    client = TestClient(create_app(stub_editor(folder / "images", folder / "out", folder / "masks")), base_url=HOME)
+    address = f"/api/pictures/{first_id(client)}"
+    proposals = client.get(address).json()["proposals"]
+    assert len(proposals) == 4999
+    outlines = client.post(f"{address}/outlines", json={"proposals": [*proposals[:499], 70_000]}).json()["proposals"]
+    assert len(outlines) == 499 and outlines["1"] == {"path": "M2 0h2v2h-2z", "box": [0, 2, 2, 4], "area": 4}
+    assert client.post(f"{address}/outlines", json={"proposals": proposals[:501]}).status_code == 400
+    state = post(client, first_id(client), 0, op="accept proposals", proposals=proposals).json()
+    assert len(state["objects"]) == 4999 and state["proposals"] == []
+    state = post(client, first_id(client), 1, **CLICK).json()
+    assert state["active"]["mask"] is None and state["covered_by"] in [target["id"] for target in state["objects"]]
+
+
+def test_a_preview_shows_what_a_click_would_give_and_changes_nothing(client, editor):
+    address = f"/api/pictures/{first_id(client)}"
+    assert client.get(f"{address}/preview?y=20&x=30&positive=1").status_code == 204  # not open yet
+    before = client.get(address).json()
+    shown = client.get(f"{address}/preview?y=20&x=30&positive=1").json()
+    assert client.get(address).json() == before
+    assert post(client, first_id(client), 0, **CLICK).json()["active"]["outline"]["area"] == shown["area"]
+    assert client.get(f"{address}/preview?y=20&x=-1").status_code == 400
+    assert editor.preview(first_id(client), CLICK, lambda: False) is None  # a change waits
+
+
+def test_an_export_can_be_downloaded(client, folder):
+    post(client, first_id(client), 0, op="brush", points=[[5, 5]], radius=3, adds=True)
+    post(client, first_id(client), 1, op="finish")
+    for request, pictures in (({}, 1), ({"only_done": True}, 0), ({"only_approved": True}, 0)):
+        client.post("/api/export", json={"format": "png", **request})
+        while (job := client.get("/api/status").json()["job"])["state"] == "running":
+            time.sleep(0.02)
+        assert job["pictures"] == pictures
+    post(client, first_id(client), 2, op="review", state="approved")
+    client.post("/api/export", json={"format": "png", "only_approved": True})
+    while (job := client.get("/api/status").json()["job"])["state"] == "running":
+        time.sleep(0.02)
+    answer = client.get(job["download"])
+    assert "attachment" in answer.headers["content-disposition"]
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert {"labels/a.png", "objects.csv"} <= set(archive.namelist())
+    assert client.get("/api/export/..%2fproject.json").status_code == 404
+
+
+def test_statistics(client):
+    post(client, first_id(client), 0, **CLICK)
+    post(client, first_id(client), 1, op="finish")
+    post(client, first_id(client), 2, op="mark", done=True)
+    found = client.get("/api/statistics").json()
+    assert [list(label.values()) for label in found["labels"]] == [["car", 1, 1], ["person", 0, 0]]
+    assert (found["pictures"], found["done"]) == (2, 1) and found["seconds_per_picture"] is not None
+    [day] = found["days"]
+    assert (day["clicks"], day["objects"], day["done"]) == (1, 1, 1)

@@ -1,6 +1,7 @@
 """Reads what the page asks for, and refuses in a sentence what it can't mean. The limits stand here, once."""
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ class Limit:
 
 
 POINTS = Limit(1, 20_000, is_whole=True)  # of a line
+MAX_LENGTH = 500_000  # pixels of a line; a hand draws less, and one that crosses itself all over takes minutes to fill
 RADIUS = Limit(0.5, 500)  # of the brush, in pixels
 LABEL_LENGTH = Limit(1, 60, is_whole=True)
 NOTE_LENGTH = Limit(0, 1000, is_whole=True)
@@ -76,6 +78,8 @@ def points(change: Change, shape: Shape, least: int) -> list[list[float]]:
         is_pair = isinstance(point, list) and len(point) == 2
         if not is_pair or not all(type(value) in (int, float) and abs(value) <= reach for value in point):
             raise AnnotationError("A point of the line is not a pair of numbers near the picture.")
+    if sum(map(math.dist, given[:-1], given[1:])) > MAX_LENGTH:
+        raise AnnotationError(f"The line is longer than {MAX_LENGTH} pixels; draw it in several parts.", "long_line")
     return [[round(value, 2) for value in point] for point in given]
 
 

@@ -150,6 +150,9 @@ def describe(mask: np.ndarray, at: tuple[int, int] = (0, 0)) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------- drawn by hand
 
 SUBPIXEL_BITS = 4  # of OpenCV's fixed-point coordinates
+SHORT_STEP = 64  # pixels
+MANY_EDGES = 200  # of a polygon that a row of pixels crosses, on average
+CROSSINGS_AT_ONCE = 2_000_000
 EXACT_RADIUS = 16  # brushes up to this radius count pixels exactly, larger ones are drawn by OpenCV, which is faster
 
 
@@ -171,10 +174,19 @@ def stroke(shape: tuple[int, int], points: Points, radius: float) -> np.ndarray:
         line = _fixed_point(points if len(points) > 1 else [points[0]] * 2)  # OpenCV draws no line of one point
         cv2.polylines(canvas, [line], False, 1, round(2 * radius), shift=SUBPIXEL_BITS)
         return canvas.view(bool)
-    path = np.array(points, np.float64)
+    path = _in_short_steps(np.array(points, np.float64))
     for begin, end in zip(path[:-1], path[1:], strict=True) if len(path) > 1 else [(path[0], path[0])]:
         _stamp(canvas, begin, end, radius)
     return canvas.view(bool)
+
+
+def _in_short_steps(path: np.ndarray) -> np.ndarray:
+    """A line with points in between where its steps are long: what is stamped is a square about each step."""
+    pieces = [path[:1]]
+    for begin, end in zip(path[:-1], path[1:], strict=True):
+        count = int(np.hypot(*(end - begin)) // SHORT_STEP) + 1
+        pieces.append(begin + (end - begin) * (np.arange(1, count + 1) / count)[:, None])
+    return np.concatenate(pieces)
 
 
 def _stamp(canvas: np.ndarray, begin: np.ndarray, end: np.ndarray, radius: float) -> None:
@@ -194,8 +206,40 @@ def _stamp(canvas: np.ndarray, begin: np.ndarray, end: np.ndarray, radius: float
 def polygon(shape: tuple[int, int], points: Points) -> np.ndarray:
     """The pixels inside a polygon (y, x) of at least three points, and on its edge: bool (H, W)."""
     canvas = np.zeros(shape, np.uint8)
-    cv2.fillPoly(canvas, [_fixed_point(points)], 1, shift=SUBPIXEL_BITS)
-    return canvas.view(bool)
+    line = _fixed_point(points)
+    if _edges_in_a_row(points, shape) <= MANY_EDGES:
+        cv2.fillPoly(canvas, [line], 1, shift=SUBPIXEL_BITS)
+        return canvas.view(bool)
+    cv2.polylines(canvas, [line], True, 1, shift=SUBPIXEL_BITS)  # OpenCV would sort crossing edges for minutes
+    return canvas.view(bool) | even_odd(shape, np.array(points, np.float64))
+
+
+def _edges_in_a_row(points: Points, shape: tuple[int, int]) -> float:
+    y = np.array(points, np.float64)[:, 0]
+    return float(np.abs(np.diff(y, append=y[0])).sum() / max(1.0, min(float(np.ptp(y)), shape[0])))
+
+
+def even_odd(shape: tuple[int, int], points: np.ndarray) -> np.ndarray:
+    """The pixels whose centres lie inside a polygon float (N, 2) (y, x) by the even-odd rule: bool (H, W).
+
+    Row by row: where the row's centre line crosses the polygon, in steps that bound the memory.
+    """
+    begin, end = points, np.roll(points, -1, axis=0)
+    first = np.clip(np.ceil(np.minimum(begin[:, 0], end[:, 0])), 0, shape[0]).astype(np.int64)
+    last = np.clip(np.ceil(np.maximum(begin[:, 0], end[:, 0])), 0, shape[0]).astype(np.int64)
+    counts = last - first
+    odd = np.zeros((shape[0], shape[1] + 1), np.uint8)
+    groups = np.cumsum(counts) // CROSSINGS_AT_ONCE
+    for group in np.unique(groups[counts > 0]):
+        chosen = np.flatnonzero((groups == group) & (counts > 0))
+        edge = np.repeat(chosen, counts[chosen])
+        row = first[edge] + np.arange(len(edge)) - np.repeat(np.cumsum(counts[chosen]) - counts[chosen], counts[chosen])
+        along = np.clip((row - begin[edge, 0]) / (end[edge, 0] - begin[edge, 0]), 0, 1)
+        crossing = begin[edge, 1] + along * (end[edge, 1] - begin[edge, 1])
+        column = np.clip(np.ceil(crossing), 0, shape[1]).astype(np.int64)
+        crossings = np.bincount(row * odd.shape[1] + column, minlength=odd.size)
+        odd ^= (crossings & 1).astype(np.uint8).reshape(odd.shape)
+    return np.bitwise_xor.accumulate(odd[:, :-1], axis=1).view(bool)
 
 
 # What manual edits decided about a pixel, as values of a map uint8 (H, W)

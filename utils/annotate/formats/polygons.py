@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ..masks import outline
+from ..masks import even_odd, outline
 
 
 def parts_of(mask: np.ndarray, connectivity: int = 4) -> list[tuple[np.ndarray, tuple[int, int]]]:
@@ -51,20 +51,5 @@ def fill_edges(polygons: Sequence[np.ndarray], shape: tuple[int, int]) -> np.nda
     """Bool (H, W): the pixels whose centres lie inside any of some polygons (N, 2) (y, x) along pixel edges."""
     mask = np.zeros(shape, bool)
     for polygon in polygons:
-        mask |= _fill(np.asarray(polygon, float), shape)
+        mask |= even_odd(shape, np.asarray(polygon, np.float64) - 0.5)
     return mask
-
-
-def _fill(polygon: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """By the even-odd rule, row by row: where each row's centre line crosses the polygon."""
-    begin, end = polygon, np.roll(polygon, -1, axis=0)
-    rows = np.arange(shape[0]) + 0.5
-    changes = np.zeros((shape[0], shape[1] + 1), np.int32)
-    for (y0, x0), (y1, x1) in zip(begin, end, strict=True):
-        first, last = np.searchsorted(rows, sorted((y0, y1)))
-        if first == last:
-            continue
-        x = x0 + (rows[first:last] - y0) * (x1 - x0) / (y1 - y0)
-        columns = np.clip(np.ceil(x - 0.5), 0, shape[1]).astype(int)
-        changes[np.arange(first, last), columns] += 1
-    return np.cumsum(changes[:, :-1], axis=1) % 2 == 1
