@@ -83,3 +83,65 @@ CONTRAST = """() => {
   }
   return poor;
 }"""
+
+
+def overlaps(one: dict, other: dict) -> bool:
+    """Whether two boxes of the screen have pixels in common."""
+    return (one["x"] < other["x"] + other["width"] and other["x"] < one["x"] + one["width"]
+            and one["y"] < other["y"] + other["height"] and other["y"] < one["y"] + one["height"])
+
+
+def test_nothing_covers_the_picture_and_nothing_jumps(person):
+    """Zoom bar and messages lie beside the fitted picture; what is below the clicks stays where it is."""
+    finish = person.page.locator("#finish")
+    before = finish.bounding_box()
+    for x in range(100, 480, 30):
+        person.click(200, x)
+        assert finish.bounding_box() == before
+    person.press("s", "Delete")
+    person.sees("#messages", "Point at a click")
+    (left, top), (right, bottom) = person.place(0, 0), person.place(399, 519)
+    picture = {"x": left, "y": top, "width": right - left, "height": bottom - top}
+    for selector in ("#zoom-tools", "#messages .message", "#tools"):
+        assert not overlaps(person.page.locator(selector).first.bounding_box(), picture), selector
+    person.settle()
+
+
+def test_a_message_ends_with_its_picture(person):
+    person.press("Space")
+    person.sees("#messages", "no object in work")
+    person.press("d")
+    person.wait_open("b.png")
+    expect(person.page.locator(".message")).to_have_count(0)
+
+
+def test_a_long_label_can_be_read(person):
+    name = "a traffic light for pedestrians and bicycles, switched off"
+    person.page.locator("#new-label-name").fill(name)
+    person.press("Enter")
+    text = person.page.locator(".label-chip span", has_text=name)
+    expect(text).to_be_visible()
+    assert text.evaluate("(span) => span.scrollWidth <= span.clientWidth + 1")
+    chip, panel = text.bounding_box(), person.page.locator("#panel").bounding_box()
+    assert chip["x"] + chip["width"] <= panel["x"] + panel["width"]
+
+
+def test_at_200_percent_zoom_every_tool_is_within_reach(person):
+    person.page.set_viewport_size({"width": 640, "height": 360})
+    stage = person.page.locator("#stage").bounding_box()
+    tools = person.page.locator("#tools button:visible")
+    for i in range(tools.count()):
+        box = tools.nth(i).bounding_box()
+        assert stage["y"] <= box["y"] and box["y"] + box["height"] <= stage["y"] + stage["height"]
+    person.click(200, 260)
+    person.settle()
+    assert person.server.clicks("a.jpg")
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_texts_of_buttons_are_not_cut(person, language):
+    person.page.locator("#language").select_option(language)
+    person.settle()
+    cut = person.page.locator("button:visible").evaluate_all(
+        "(all) => all.filter((each) => each.scrollWidth > each.clientWidth + 1).map((each) => each.innerText)")
+    assert cut == []

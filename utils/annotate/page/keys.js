@@ -51,6 +51,7 @@ export function showHelp() {
       make("dd", { textContent: t(text) }),
     ])))));
   $("help").showModal();
+  $("help").scrollTop = 0; // its button at the end gets the focus
 }
 
 /** "Ctrl+Z" or "Alt+key click" as the person's keyboard and language have it. */
