@@ -135,6 +135,16 @@ def test_panoptic_things_and_stuff(tmp_path, photos, stream):
     assert equal(objects, [THING]) and equal(stuff, [SKY, GRASS])
 
 
+def test_a_panoptic_file_that_leads_out_of_its_folder_loses_its_photo_alone(tmp_path, photos, capsys):
+    path = panoptic(tmp_path)
+    content = json.loads(path.read_text())
+    content["images"].append({**content["images"][0], "id": 2, "file_name": SECOND})
+    content["annotations"].append({**content["annotations"][0], "image_id": 2, "file_name": "../panoptic.json"})
+    write_json(path, content)
+    assert convert_to(tmp_path / "out", "coco", "--images", photos, "--panoptic", path) == 1
+    assert "lies outside" in capsys.readouterr().err and list(read_back(tmp_path / "out")) == [FIRST]
+
+
 def test_lvis_and_coco_are_joined(tmp_path, photos):
     better, same, other = rectangle(20, 40, 20, 41), THING, rectangle(0, 9, 0, 9)
     instances = coco([1, 2], [(1, 1, run_lengths(same), {}), (1, 1, run_lengths(other), {}),

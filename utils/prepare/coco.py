@@ -13,10 +13,10 @@ import numpy as np
 
 from utils.files import UsageError, UserError, inside, shown_name
 from utils.images import Frame, read_photo
-from utils.prepare.convert import Picture, Plan, Task, own_ids
-from utils.prepare.photos import PhotoFolders, framed_photo, plain
+from utils.prepare.photos import PhotoFolders, plain
+from utils.prepare.picture import Picture, Plan, Reader, Task, own_ids
 from utils.prepare.regions import Region, join
-from utils.prepare.shapes import NoOutlineError, ShapeError, decode_segmentation, pycocotools_mask
+from utils.prepare.shapes import ShapeError, decode_segmentation, pycocotools_mask
 from utils.prepare.stream import members, value_of
 
 MAX_ID = 10**12
@@ -24,7 +24,6 @@ MAX_ID = 10**12
 OFFICIAL = "COCO 20"
 CROWDS = {"object": "crowd regions (iscrowd) were taken as objects (--crowd skip leaves them out)",
           "skip": "crowd regions (iscrowd) were left out (--crowd object takes them)"}
-BOXES = "annotations have a box and no outline and were left out"
 
 
 @dataclass(frozen=True)
@@ -110,16 +109,16 @@ class AnnotationFile:
 
 @dataclass(frozen=True)
 class CocoTask(Task):
-    """A photo and, for each annotation file, its annotations as JSON."""
+    """A photo; its content is the annotations of each file, JSON by kind, and the panoptic PNG files."""
 
-    number: int
-    info: ImageInfo
-    photo: Path
-    annotations: Mapping[str, bytes] = field(default_factory=dict)
+    number: int = 0
+    info: ImageInfo = ImageInfo("", (0, 0), None)
+    kinds: tuple[str, ...] = ()
+    problem: str = ""
 
 
 @dataclass(frozen=True)
-class CocoReader:
+class CocoReader(Reader):
     """Makes a photo's Picture of its annotations in up to three files.
 
     Objects are LVIS's, and those of COCO that LVIS does not have (regions.join); COCO's are its instances or, without
@@ -129,109 +128,60 @@ class CocoReader:
     Args:
         crowds: by kind of file ("instances", "lvis", "panoptic"), whether crowd regions are objects: "object", "skip".
         frame: in which photos are meant that EXIF data turn, where width and height don't say.
-        panoptic_masks: folder of the panoptic PNG files.
     """
 
-    crowds: Mapping[str, str]
+    kind = "coco"
+    crowds: Mapping[str, str] = field(default_factory=dict)
     frame: Frame = "upright"
-    panoptic_masks: Path | None = None
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """See convert.Reader."""
-        return {"command": "convert coco", "crowds": dict(self.crowds), "frame": self.frame}
-
-    def inputs(self, task: CocoTask) -> list[Path | bytes]:
-        """See convert.Reader."""
-        masks = [self._panoptic_path(each) for each in self._annotations("panoptic", task)]
-        return [task.photo, *(task.annotations[kind] for kind in sorted(task.annotations)), *masks]
 
     def __call__(self, task: CocoTask) -> Picture:
-        """See convert.Reader."""
-        photo = framed_photo(task.photo, str(task.photo), task.info.size, self.frame)
-        found = _Found(task.source)
-        instances, lvis = (self._instances(kind, task, photo.size, found) for kind in ("instances", "lvis"))
-        things, stuff = self._panoptic(task, photo.size, found)
-        coco = instances if "instances" in task.annotations else things
-        return Picture(photo, join(lvis, coco), stuff, task.info.license_id, found.problems, found.counts)
+        """See Reader."""
+        if task.problem:
+            raise UserError(task.problem)
+        picture = Picture(task.read_photo(task.info.size, self.frame), task.source, (), task.info.license_id)
+        annotations = {kind: json.loads(content) for kind, content in zip(task.kinds, task.content, strict=False)}
+        instances, lvis = (self._instances(kind, annotations.get(kind, ()), picture) for kind in ("instances", "lvis"))
+        masks = task.content[len(task.kinds) :]
+        things, picture.stuff = self._panoptic(annotations.get("panoptic", ()), masks, picture)
+        picture.objects = join(lvis, instances if "instances" in annotations else things)
+        return picture
 
-    def _annotations(self, kind: str, task: CocoTask) -> list[dict[str, Any]]:
-        return json.loads(task.annotations.get(kind, b"[]"))
+    def _instances(self, kind: str, annotations: Sequence[Any], picture: Picture) -> list[Region]:
+        regions: list[Region] = []
+        for annotation in annotations:
+            with picture.lost_alone(f"annotation {annotation.get('id')} ({kind})"):
+                if self._is_taken(kind, annotation, picture):
+                    mask = decode_segmentation(annotation.get("segmentation"), picture.photo.size)
+                    regions += picture.region(_category(annotation)[0], mask)
+        return regions
 
-    def _instances(self, kind: str, task: CocoTask, size: tuple[int, int], found: _Found) -> list[Region]:
-        regions = []
-        for annotation in self._annotations(kind, task):
-            if annotation.get("iscrowd") and not self._takes_crowd(kind, found):
-                continue
-            try:
-                name, _ = _named(annotation)
-                regions.append(found.region(name, decode_segmentation(annotation.get("segmentation"), size)))
-            except NoOutlineError:
-                found.counts[BOXES] += 1
-            except ShapeError as error:
-                found.problems.append(f"{found.name}: annotation {annotation.get('id')} ({kind}) was left out: {error}")
-        return [region for region in regions if region is not None]
-
-    def _panoptic(self, task: CocoTask, size: tuple[int, int], found: _Found) -> tuple[list[Region], list[Region]]:
+    def _panoptic(self, annotations: Sequence[Any], paths: Sequence[Any],
+                  picture: Picture) -> tuple[list[Region], list[Region]]:
         """Things and stuff of the panoptic file."""
         regions: dict[bool, list[Region]] = {True: [], False: []}
-        for annotation in self._annotations("panoptic", task):
-            ids = _panoptic_ids(self._panoptic_path(annotation), size)
+        for annotation, path in zip(annotations, paths, strict=True):
+            ids = _panoptic_ids(path, picture.photo.size)
             for segment in annotation.get("segments_info", ()):
-                if segment.get("iscrowd") and not self._takes_crowd("panoptic", found):
-                    continue
-                try:
-                    name, is_thing = _named(segment)
-                    region = found.region(name, ids == _number(segment))
-                except ShapeError as error:
-                    found.problems.append(f"{found.name}: segment {segment.get('id')} was left out: {error}")
-                    continue
-                regions[is_thing] += [region] if region is not None else []
+                with picture.lost_alone(f"segment {segment.get('id')}"):
+                    if self._is_taken("panoptic", segment, picture):
+                        name, is_thing = _category(segment)
+                        regions[is_thing] += picture.region(name, ids == int(segment["id"]))
         return regions[True], regions[False]
 
-    def _takes_crowd(self, kind: str, found: _Found) -> bool:
-        found.counts[CROWDS[self.crowds[kind]]] += 1
+    def _is_taken(self, kind: str, annotation: Mapping[str, Any], picture: Picture) -> bool:
+        """Whether an annotation is an object: a crowd is by the settings, and is counted."""
+        if not annotation.get("iscrowd"):
+            return True
+        picture.counts[CROWDS[self.crowds[kind]]] += 1
         return self.crowds[kind] == "object"
 
-    def _panoptic_path(self, annotation: Mapping[str, Any]) -> Path:
-        folder = self.panoptic_masks or Path()
-        path = folder / str(annotation.get("file_name"))
-        if not inside(path, folder):
-            raise UserError(f"the panoptic file names {str(path.name)!r}, which lies outside {folder}")
-        return path
 
-
-@dataclass
-class _Found:
-    """What is to be said of a photo's annotations."""
-
-    source: str
-    problems: list[str] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def name(self) -> str:
-        return shown_name(self.source)
-
-    def region(self, name: str, mask: np.ndarray) -> Region | None:
-        """A mask as a region; an empty one is counted."""
-        region = Region.of(name, mask)
-        if region is None:
-            self.counts["annotations have no pixel in their photo and were left out"] += 1
-        return region
-
-
-def _named(annotation: Mapping[str, Any]) -> tuple[str, bool]:
-    category = annotation.get("category")
-    if category is None:
+def _category(annotation: Mapping[str, Any]) -> tuple[str, bool]:
+    """Name, and whether it is a thing rather than stuff."""
+    if annotation["category"] is None:
         raise ShapeError("its category's id has several names in the file")
-    return category[0], category[1]
-
-
-def _number(segment: Mapping[str, Any]) -> int:
-    if type(segment.get("id")) is not int:
-        raise ShapeError("it has no number")
-    return segment["id"]
+    name, is_thing = annotation["category"]
+    return name, is_thing
 
 
 def _panoptic_ids(path: Path, size: tuple[int, int]) -> np.ndarray:
@@ -280,10 +230,16 @@ def plan_coco(
                          f"{' or '.join(map(str, photo_folders))}; the first of them: {(problems or [''])[0]}")
     crowds = {kind: crowd or ("skip" if _is_official(file) else "object") for kind, file in files.items()}
     stated = leading.info.get("frame")
-    reader = CocoReader(crowds, frame or (stated if stated in ("upright", "stored") else "upright"), panoptic_masks)
+    reader = CocoReader(crowds, frame or (stated if stated in ("upright", "stored") else "upright"))
 
     def load(task: CocoTask) -> CocoTask:
-        return replace(task, annotations={kind: file.annotations(task.number) for kind, file in files.items()})
+        content = {kind: file.annotations(task.number) for kind, file in files.items()}
+        folder = panoptic_masks or Path()
+        masks = [folder / str(each.get("file_name")) for each in json.loads(content.get("panoptic", b"[]"))]
+        outside = [shown_name(path.name) for path in masks if not inside(path, folder)]
+        problem = f"the panoptic file names {outside[0]}, which lies outside {folder}" if outside else ""
+        kept = () if outside else masks
+        return replace(task, kinds=tuple(content), content=(*content.values(), *kept), problem=problem)
 
     return Plan(tasks, reader, problems, load=load)
 
@@ -305,7 +261,7 @@ def _tasks(file: AnnotationFile, folders: Sequence[Path], skip_missing: bool) ->
         elif photo is not None and number not in file.clashes:
             is_coco = Path(info.file_name).name == f"{number:012d}.jpg"
             image_id = f"{number:012d}" if is_coco else ids[info.file_name]
-            tasks.append(CocoTask(image_id, info.file_name, number, info, photo))
+            tasks.append(CocoTask(image_id, info.file_name, photo, (), number, info))
         elif photo is None and not (skip_missing and why.endswith("--skip-missing")):
             problems.append(why)
     return tasks, problems

@@ -9,97 +9,24 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tqdm import tqdm
 
+from utils import files
 from utils.coco_lvis import ANNOTATIONS, write_annotations, write_layers
-from utils.files import (
-    UsageError,
-    UserError,
-    digest,
-    file_digest,
-    folder_lock,
-    os_error_sentence,
-    shown_name,
-    write_text,
-    write_whole,
-)
+from utils.files import UsageError, UserError, digest, shown_name
 from utils.pool import Lost, each_done
-from utils.prepare.photos import Photo
-from utils.prepare.regions import Region, draw_layers, nest
+from utils.prepare.picture import Picture, Plan, Reader, Task, name_digest
+from utils.prepare.regions import draw_layers, nest
 
 RECORD = "objects.jsonl"
-OWN_IDS = 9 * 10**11  # photos that are not COCO's are numbered from here on, far above COCO's ids
 NAMED = 5  # names that a sentence spells out
 Record = dict[str, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Task:
-    """A picture to convert; light, because it travels between processes.
-
-    Attributes:
-        image_id: 12 digits, its name in the split.
-        source: its name among the inputs, which stays when others come or go.
-    """
-
-    image_id: str
-    source: str
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A photo with its objects and its stuff (sky, grass: regions that are nobody's parts).
-
-    Attributes:
-        problems: a sentence for each annotation that was lost.
-        counts: {what was done, in words: how often}, as {"crowd regions were left out": 3}.
-    """
-
-    photo: Photo
-    objects: Sequence[Region]
-    stuff: Sequence[Region] = ()
-    license_id: int | None = None
-    problems: Sequence[str] = ()
-    counts: dict[str, int] = field(default_factory=dict)
-
-
-class Reader(Protocol):
-    """Makes Pictures of tasks; picklable."""
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What results depend on beside the inputs, as JSON knows it."""
-
-    def inputs(self, task: Any) -> Iterable[Path | bytes]:
-        """Everything that a task's Picture is made from; raises UserError."""
-
-    def __call__(self, task: Any) -> Picture:
-        """The Picture; raises UserError."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to convert.
-
-    Attributes:
-        tasks: one for each photo.
-        reader: makes their Pictures.
-        problems: a sentence for each input that no task stands for.
-        notes: what else to say.
-        load: fetches what a task needs from this process, right before it is sent to another one.
-    """
-
-    tasks: Sequence[Task]
-    reader: Reader
-    problems: Sequence[str] = ()
-    notes: Sequence[str] = ()
-    load: Callable[[Any], Task] = lambda task: task
 
 
 @dataclass
@@ -128,26 +55,6 @@ class Outcome:
         return text
 
 
-# ---------------------------------------------------------------------------------------------- ids and splits
-
-
-def own_ids(names: Iterable[str]) -> dict[str, str]:
-    """Twelve digits for each name, which no photo of COCO has, and which stay when other names come or go."""
-    ids: dict[str, str] = {}
-    used: set[int] = set()
-    for name in sorted(names):
-        number = OWN_IDS + int(_order(name), 16) % 10**11
-        while number in used:
-            number += 1
-        used.add(number)
-        ids[name] = str(number)
-    return ids
-
-
-def _order(name: str) -> str:
-    return digest(name.encode("utf-8", "surrogateescape"))
-
-
 def hold_out(tasks: Sequence[Task], out: Path, share: float) -> dict[str, list[Task]]:
     """Divides own photos into train and val: by their names alone, and a photo stays where it once was.
 
@@ -158,7 +65,7 @@ def hold_out(tasks: Sequence[Task], out: Path, share: float) -> dict[str, list[T
     """
     earlier = {name: {entry["source"] for entry in _recorded(out / name)[1].values()} for name in ("train", "val")}
     held = {task.source for task in tasks if task.source in earlier["val"]}
-    free = sorted({task.source for task in tasks} - earlier["train"] - held, key=_order)
+    free = sorted({task.source for task in tasks} - earlier["train"] - held, key=name_digest)
     held.update(free[: max(0, int(share * len(tasks) + 0.5) - len(held))])
     return {"train": [task for task in tasks if task.source not in held],
             "val": [task for task in tasks if task.source in held]}
@@ -185,7 +92,7 @@ def convert(plan: Plan, out: Path, splits: dict[str, list[Task]], jobs: int = 1)
     chosen = {name: tasks for name, tasks in splits.items() if tasks or (out / name / RECORD).exists()}
     with ExitStack() as locks:
         for name in chosen:
-            locks.enter_context(folder_lock(out / name, "conversion"))
+            locks.enter_context(files.folder_lock(out / name, "conversion"))
         _refuse_others(out, chosen, plan.reader.settings)
         return {name: _write_split(out / name, tasks, plan, jobs) for name, tasks in chosen.items()}
 
@@ -265,7 +172,7 @@ def read_record(split: Path) -> Record:
 
 def _write_record(split: Path, settings: dict[str, Any], record: Record) -> None:
     lines = [json.dumps(settings), *(json.dumps(entry) for _, entry in sorted(record.items()))]
-    write_text(split / RECORD, "".join(line + "\n" for line in lines))
+    files.write_text(split / RECORD, "".join(line + "\n" for line in lines))
 
 
 def _finish(split: Path, settings: dict[str, Any], before: Record, done: Record, sources: set[str],
@@ -321,7 +228,8 @@ class _Convert:
         return task.image_id, _entry(task, picture, inputs)
 
     def _digest(self, task: Task) -> str:
-        parts = [file_digest(each) if isinstance(each, Path) else digest(each) for each in self.read.inputs(task)]
+        content = (*([] if task.photo is None else [task.photo]), *task.content)
+        parts = [files.file_digest(each) if isinstance(each, Path) else digest(each) for each in content]
         return digest(json.dumps([self.read.settings, task.source, parts], sort_keys=True).encode())[:32]
 
     def _is_there(self, entry: dict[str, Any]) -> bool:
@@ -335,15 +243,14 @@ class _Convert:
                 return
             layers, mapping = draw_layers([*picture.objects, *picture.stuff], picture.photo.size)
             write_layers(masks, layers, mapping)
-            write_whole(photo, picture.photo.jpeg)
+            files.write_whole(photo, picture.photo.jpeg)
         except OSError as error:
-            raise UserError(os_error_sentence(error)) from error
+            raise UserError(files.os_error_sentence(error)) from error
 
 
 def _entry(task: Task, picture: Picture, inputs: str) -> dict[str, Any]:
     regions = [*picture.objects, *picture.stuff]
-    counts = Counter(picture.counts)
-    counts.update([picture.photo.remark] if picture.photo.remark else ())
+    counts = picture.counts + Counter([picture.photo.remark] if picture.photo.remark else ())
     return {
         "id": task.image_id,
         "source": task.source,
@@ -353,8 +260,8 @@ def _entry(task: Task, picture: Picture, inputs: str) -> dict[str, Any]:
         "categories": [region.name for region in regions],
         "areas": [region.area for region in regions],
         "hierarchy": list(nest(picture.objects).values()),
-        "problems": list(picture.problems),
+        "problems": picture.problems,
         "notes": list(picture.photo.notes),
-        "counts": dict(counts),
+        "counts": counts,
         "inputs": inputs,
     }

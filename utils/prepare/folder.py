@@ -1,10 +1,8 @@
 """A folder of pictures and one of masks (binary masks, label maps, or a folder of masks a picture) to write."""
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,22 +10,12 @@ from utils.files import UsageError, UserError, is_system_file, shown_name
 from utils.folders import list_pictures, pair_by_name
 from utils.images import COLOUR, PICTURE_SUFFIXES, Frame, ImageError, LabelImage, read_labels
 from utils.labels import blurred_pixels, object_values, refuse_soft_mask, value_name
-from utils.prepare.convert import Picture, Plan, Task, own_ids
-from utils.prepare.photos import framed_photo
-from utils.prepare.regions import Region
+from utils.prepare.picture import Picture, Plan, Reader, Task, own_ids
 
 
 @dataclass(frozen=True)
-class FolderTask(Task):
-    """A photo and its masks: a label map or a binary mask, or several files of one object each."""
-
-    photo: Path
-    masks: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
-class FolderReader:
-    """Makes a Picture of a photo and its masks.
+class FolderReader(Reader):
+    """Makes a Picture of a photo and its masks: a label map or a binary mask, or several files of one object each.
 
     Args:
         binary: None: every value but 0 (in a colour image every colour but black) is an object of its own. A number:
@@ -37,48 +25,39 @@ class FolderReader:
         frame: whether masks lie on photos as viewers show them or as they are stored, where sizes don't say.
     """
 
+    kind = "folder"
     binary: int | None = None
     ignore: tuple[int, ...] | None = None
     stuff: tuple[int, ...] = ()
     frame: Frame = "upright"
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """See convert.Reader."""
-        return {"command": "convert folder", "binary": self.binary, "ignore": self.ignore, "stuff": self.stuff,
-                "frame": self.frame}
-
-    def inputs(self, task: FolderTask) -> list[Path | bytes]:
-        """See convert.Reader."""
-        return [task.photo, *task.masks, *(path.name.encode("utf-8", "surrogateescape") for path in task.masks)]
-
-    def __call__(self, task: FolderTask) -> Picture:
-        """See convert.Reader."""
-        labels = {path: read_labels(path, frame=self.frame) for path in task.masks}
+    def __call__(self, task: Task) -> Picture:
+        """See Reader."""
+        labels = {path: read_labels(path, frame=self.frame) for path in task.content}
         sizes = {label.values.shape for label in labels.values()}
         if len(sizes) > 1:
-            raise UserError(f"the masks in {task.masks[0].parent} differ in size; they must be of the photo's size")
-        photo = framed_photo(task.photo, str(task.photo), sizes.pop(), self.frame)
-        counts: dict[str, int] = {}
-        regions = [found for path, label in labels.items() for found in self._regions(path, label, counts)]
-        return Picture(photo, [region for value, region in regions if value not in self.stuff],
-                       [region for value, region in regions if value in self.stuff], counts=counts)
+            raise UserError(f"the masks of {task.photo} differ in size; they must be of the photo's size")
+        stuff = {value_name(value) for value in self.stuff}
+        picture = Picture(task.read_photo(sizes.pop(), self.frame), task.source, stuff)
+        for path, label in labels.items():
+            self._add(picture, path, label)
+        return picture
 
-    def _regions(self, path: Path, label: LabelImage, counts: dict[str, int]) -> list[tuple[int, Region]]:
-        """The regions of a mask with their values."""
+    def _add(self, picture: Picture, path: Path, label: LabelImage) -> None:
+        """Adds the objects of a mask."""
         if self.binary is not None:
             values = _brightness(label.values)
             if label.is_lossy and (blurred := blurred_pixels(values, self.binary)):
-                counts[f"pixels of {shown_name(path)} are uncertain, since JPEG has blurred it"] = blurred
-            region = Region.of("object", values > self.binary)
-            return [] if region is None else [(-1, region)]
+                picture.counts[f"pixels of {shown_name(path)} are uncertain, since JPEG has blurred it"] = blurred
+            if (values > self.binary).any():
+                picture.objects += picture.region("object", values > self.binary)
+            return
         half = 32767 if 255 < label.values.max() < COLOUR else 127
         if label.is_lossy:
             raise ImageError(f"{path} is a JPEG, which blurs labels; store PNG files or add --binary {half}")
         refuse_soft_mask(label.values, str(path), f"--binary {half}")
-        found = [(value, Region.of(value_name(value), label.values == value))
-                 for value in object_values(label.values, self.ignore)]
-        return [(value, region) for value, region in found if region is not None]
+        for value in object_values(label.values, self.ignore):
+            picture.add(value_name(value), label.values == value)
 
 
 def _brightness(values: np.ndarray) -> np.ndarray:
@@ -112,9 +91,9 @@ def plan_folder(images: Path, masks: Path, reader: FolderReader, skip_missing: b
     ids = own_ids(photo.name for photo in listing.pictures)
     tasks = []
     for photo, mask in sorted(pairs.masks.items()):
-        files: Sequence[Path] = list_pictures(mask).pictures if mask.is_dir() else (mask,)
+        files = list_pictures(mask).pictures if mask.is_dir() else (mask,)
         if files:
-            tasks.append(FolderTask(ids[photo.name], photo.name, photo, tuple(files)))
+            tasks.append(Task(ids[photo.name], photo.name, photo, files))
         else:
             problems.append(f"{shown_name(mask)} holds no masks for {shown_name(photo.name)}")
     if not tasks:

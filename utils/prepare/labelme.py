@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,61 +12,38 @@ import numpy as np
 
 from utils.files import UsageError, UserError, inside, read_json, shown_name
 from utils.images import PICTURE_SUFFIXES, read_labels
-from utils.prepare.convert import Picture, Plan, Task, own_ids
-from utils.prepare.photos import framed_photo, plain
-from utils.prepare.regions import Region
-from utils.prepare.shapes import ellipse, polygon_mask, pycocotools_mask, rectangle
+from utils.prepare.photos import plain
+from utils.prepare.picture import NO_AREA, Picture, Plan, Reader, Task, own_ids
+from utils.prepare.shapes import Size, ellipse, polygon_mask, pycocotools_mask, rectangle
 
-NO_AREA = {"point", "points", "line", "linestrip"}
+LINES = {"point", "points", "line", "linestrip"}
 NO_OBJECTS = {"_background_", "__ignore__"}  # labels by which labelme's own tools mean no object
 
 
 @dataclass(frozen=True)
-class LabelmeTask(Task):
-    """A labelme file, and its picture unless it holds one itself."""
-
-    path: Path
-    photo: Path | None
-
-
-@dataclass(frozen=True)
-class LabelmeReader:
+class LabelmeReader(Reader):
     """Makes a Picture of a labelme file: a shape is an object, shapes of one label and group id are one together.
 
-    labelme shows photos turned by their EXIF data, so that is how the shapes lie. A shape that can't be drawn is lost
-    alone.
+    labelme shows photos turned by their EXIF data, so that is how the shapes lie.
 
     Args:
         stuff: labels that are stuff.
     """
 
+    kind = "labelme"
     stuff: tuple[str, ...] = ()
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """See convert.Reader."""
-        return {"command": "convert labelme", "stuff": self.stuff}
-
-    def inputs(self, task: LabelmeTask) -> list[Path | bytes]:
-        """See convert.Reader."""
-        return [task.path, *([] if task.photo is None else [task.photo])]
-
-    def __call__(self, task: LabelmeTask) -> Picture:
-        """See convert.Reader."""
-        document = _read(task.path)
+    def __call__(self, task: Task) -> Picture:
+        """See Reader."""
+        (path,) = task.content
+        document = _read(path)
         height, width = document.get("imageHeight"), document.get("imageWidth")
-        stated = (height, width) if isinstance(height, int) and isinstance(width, int) else None
-        if task.photo is None:
-            photo = framed_photo(_decoded(document.get("imageData")), str(task.path), stated)
-        else:
-            photo = framed_photo(task.photo, str(task.photo), stated)
-        problems: list[str] = []
-        counts: Counter[str] = Counter()
-        regions = [Region.of(label, mask) for label, mask in
-                   _masks(document["shapes"], photo.size, shown_name(task.path), problems, counts)]
-        found = [region for region in regions if region is not None]
-        return Picture(photo, [region for region in found if region.name not in self.stuff],
-                       [region for region in found if region.name in self.stuff], None, problems, counts)
+        size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
+        content = _decoded(document.get("imageData")) if task.photo is None else b""
+        picture = Picture(task.read_photo(size, content=content), task.source, self.stuff)
+        for (label, _), mask in _masks(document["shapes"], picture).items():
+            picture.add(label, mask)
+        return picture
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -83,24 +60,21 @@ def _decoded(text: Any) -> bytes:
         raise UserError(f"its image data are not base64 text ({error})") from error
 
 
-def _masks(shapes: list[Any], size: tuple[int, int], name: str, problems: list[str],
-           counts: Counter[str]) -> list[tuple[str, np.ndarray]]:
-    """The label and mask of each object; a shape without a group id is an object of its own."""
-    groups: dict[tuple[str, str], np.ndarray] = defaultdict(lambda: np.zeros(size, bool))
+def _masks(shapes: list[Any], picture: Picture) -> dict[tuple[str, str], np.ndarray]:
+    """The masks of objects by label and group; a shape without a group id is an object of its own."""
+    groups: dict[tuple[str, str], np.ndarray] = defaultdict(lambda: np.zeros(picture.photo.size, bool))
     for number, shape in enumerate(shapes, start=1):
-        try:
+        with picture.lost_alone(f"shape {number}"):
             label, group, kind = str(shape["label"]), shape.get("group_id"), shape.get("shape_type") or "polygon"
-            if kind in NO_AREA:
-                counts["points and lines, which have no area, were left out"] += 1
+            if kind in LINES:
+                picture.counts[NO_AREA] += 1
             elif label not in NO_OBJECTS:
-                groups[label, f"shape {number}" if group is None else f"group {group}"] |= _draw(kind, shape, size)
-        except (UserError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            reason = error if isinstance(error, (UserError, ValueError)) else f"{type(error).__name__}: {error}"
-            problems.append(f"{name}: shape {number} was left out: {reason}")
-    return [(label, mask) for (label, _), mask in groups.items()]
+                key = label, f"shape {number}" if group is None else f"group {group}"
+                groups[key] |= _draw(kind, shape, picture.photo.size)
+    return {key: mask for key, mask in groups.items() if mask.any()}
 
 
-def _draw(kind: str, shape: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
+def _draw(kind: str, shape: dict[str, Any], size: Size) -> np.ndarray:
     points = np.array(shape["points"], dtype=float).reshape(-1, 2)
     if kind == "mask":
         return _placed_mask(_decoded(shape["mask"]), points, size)
@@ -114,7 +88,7 @@ def _draw(kind: str, shape: dict[str, Any], size: tuple[int, int]) -> np.ndarray
     return polygon_mask(points, size)
 
 
-def _placed_mask(png: bytes, points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _placed_mask(png: bytes, points: np.ndarray, size: Size) -> np.ndarray:
     """A mask shape: an image of its box, the first point of which is the box's top left pixel."""
     crop = read_labels(png, "its mask").values > 0
     left, top = (int(value) for value in points[0])
@@ -151,7 +125,7 @@ def plan_labelme(folder: Path, images: Path | None, reader: LabelmeReader) -> Pl
         if owner != name:
             problems.append(f"{shown_name(name)} annotates {photo}, as {shown_name(owner)} does; keep one of them")
         else:
-            tasks.append(LabelmeTask(ids[name], name, path, photo))
+            tasks.append(Task(ids[name], name, photo, (path,)))
     return Plan(tasks, reader, problems)
 
 

@@ -16,63 +16,38 @@ from typing import Any
 import numpy as np
 
 from utils.files import UsageError, UserError, read_text, shown_name
-from utils.prepare.convert import Picture, Plan, Task, own_ids
-from utils.prepare.photos import PhotoFolders, framed_photo
-from utils.prepare.regions import Region
+from utils.prepare.photos import PhotoFolders
+from utils.prepare.picture import NO_AREA, Picture, Plan, Reader, Task, own_ids
 from utils.prepare.shapes import ellipse, polygon_mask, pycocotools_mask, rectangle
 
-NO_AREA = {"point", "polyline"}
+LINES = {"point", "polyline"}
 UNNAMED = "object"
 
 
 @dataclass(frozen=True)
-class ViaTask(Task):
-    """A picture and its regions, a JSON list of {"shape_attributes", "region_attributes"}."""
-
-    photo: Path
-    regions: bytes
-
-
-@dataclass(frozen=True)
-class ViaReader:
-    """Makes a Picture of a picture's regions; one that can't be drawn is lost alone.
+class ViaReader(Reader):
+    """Makes a Picture of a picture's regions, a JSON list of {"shape_attributes", "region_attributes"}.
 
     Args:
         attribute: the region attribute that holds an object's class; "" for none.
         stuff: classes that are stuff.
     """
 
+    kind = "via"
     attribute: str = ""
     stuff: tuple[str, ...] = ()
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """See convert.Reader."""
-        return {"command": "convert via", "attribute": self.attribute, "stuff": self.stuff}
-
-    def inputs(self, task: ViaTask) -> list[Path | bytes]:
-        """See convert.Reader."""
-        return [task.photo, task.regions]
-
-    def __call__(self, task: ViaTask) -> Picture:
-        """See convert.Reader."""
-        photo = framed_photo(task.photo, str(task.photo), None)
-        counts: Counter[str] = Counter()
-        problems: list[str] = []
-        found: list[Region] = []
-        for number, region in enumerate(json.loads(task.regions), start=1):
-            try:
+    def __call__(self, task: Task) -> Picture:
+        """See Reader."""
+        picture = Picture(task.read_photo(), task.source, self.stuff)
+        for number, region in enumerate(json.loads(task.content[0]), start=1):
+            with picture.lost_alone(f"region {number}"):
                 shape = region["shape_attributes"]
-                if shape["name"] in NO_AREA:
-                    counts["points and lines, which have no area, were left out"] += 1
-                    continue
-                drawn = Region.of(self._label(region), polygon_mask(_corners(shape), photo.size))
-                found += [] if drawn is None else [drawn]
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                reason = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-                problems.append(f"{shown_name(task.source)}: region {number} was left out: {reason}")
-        return Picture(photo, [region for region in found if region.name not in self.stuff],
-                       [region for region in found if region.name in self.stuff], None, problems, counts)
+                if shape["name"] in LINES:
+                    picture.counts[NO_AREA] += 1
+                else:
+                    picture.add(self._label(region), polygon_mask(_corners(shape), picture.photo.size))
+        return picture
 
     def _label(self, region: dict[str, Any]) -> str:
         """A class: text, one choice, or the ticked boxes of several joined by +."""
@@ -123,7 +98,7 @@ def plan_via(paths: Sequence[Path], images: Sequence[Path], attribute: str | Non
     for name, found in sorted(regions.items()):
         photo, why = places.find(name)
         if photo is not None:
-            tasks.append(ViaTask(ids[name], name, photo, json.dumps(found).encode()))
+            tasks.append(Task(ids[name], name, photo, (json.dumps(found).encode(),)))
         elif not (skip_missing and why.endswith("--skip-missing")):
             problems.append(why)
     if not tasks:
