@@ -26,7 +26,7 @@ from solution import CheckpointError
 from utils import runtimes
 from utils.exportable import ClickModel, Source, open_source, render_scene
 from utils.files import UsageError, UserError, file_digest, format_size, tolerant_output, write_json
-from utils.runtimes import METADATA_ROOT, ExportedModel, Request
+from utils.runtimes import METADATA_ROOT, ExportedModel, ExportedNetwork, Request
 
 MODEL_SUFFIXES = (".onnx", ".xml")
 OPSET = 18  # the exporter's oldest, so that engines of 2023 and later read it
@@ -36,9 +36,9 @@ LICENCE = (
     "Code: MIT. Weights: those of the checkpoint; the project's own were trained from torchvision's ImageNet "
     "classifier (BSD-3-Clause) on COCO 2017 with COCO, COCO-panoptic and LVIS annotations (CC BY 4.0)."
 )
-# Largest difference of probabilities from torch's that is not a fault; int8 is judged by its IoU on data as well.
+# Differences of probabilities from torch's that are no fault; what int8 costs is measured on data.
 LARGEST_DIFFERENCE = {"fp32": 1e-3, "fp16": 2e-2}
-MEAN_DIFFERENCE = {"int8": 0.05}
+MEAN_DIFFERENCE = {"int8": 0.2}
 PACKAGES = "pip install onnx onnxscript onnxruntime"
 
 
@@ -115,7 +115,7 @@ def make_sample(source: Source) -> dict[str, Any]:
     inputs = [torch.round(255 * part) for part in source.sample_inputs(render_scene(*SAMPLE_SIZE))]
     logits = source.network(*(part / 255 for part in inputs))
     return {"divisor": 255, "inputs": [part[0].int().tolist() for part in inputs],
-            "logits": np.round(logits[0].double().numpy(), 4).tolist()}
+            "logits": np.round(logits[0].double().numpy(), 5).tolist()}
 
 
 def save_onnx(model: Any, metadata: dict[str, Any], path: Path) -> None:
@@ -245,6 +245,12 @@ def export(options: Options, say: Callable[[str], None] = print) -> list[Path]:
             for engine, found in check_export(source, made, options.precision).items():
                 say(f"{made.name} in {engine}: probabilities differ from torch's by {found.largest:.6f} at most, "
                     f"{found.mean:.6f} on average; least IoU of the masks {found.least_iou:.4f}")
+        if isinstance(source, ClickModel) and options.calibrate:
+            from utils.quantize import measure_cost
+
+            exported = ExportedNetwork(Request(path, threads=torch.get_num_threads()), "onnxruntime")
+            for sentence in measure_cost(exported, source.model, options.calibrate).sentences():
+                say(sentence)
         if options.out.suffix == ".xml":
             path.unlink()
         return [made.replace(options.out.parent / made.name) for made in sorted(Path(folder).iterdir())]
@@ -269,7 +275,7 @@ def _write(source: Source, options: Options, path: Path, say: Callable[[str], No
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m utils.export", description="Writes a checkpoint as a file for ONNX Runtime or OpenVINO.",
-        epilog="`python -m utils.export speed MODEL` measures the engines against torch.")
+        epilog="`python -m utils.speed --engines` measures the engines against torch.")
     parser.add_argument("model", type=Path, metavar="MODEL", help="a checkpoint of solution.py or of utils.segment")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="FILE.onnx, or FILE.xml for OpenVINO")
     parser.add_argument("--openvino", action="store_true", help="also write FILE.xml and FILE.bin")
@@ -286,10 +292,6 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command; gives the exit status."""
     tolerant_output()
     try:
-        if arguments[:1] == ["speed"]:
-            from utils.runtime_speed import main as measure
-
-            return measure(arguments[1:])
         given = _parser().parse_args(arguments)
         precision = "int8" if given.int8 else "fp16" if given.fp16 else "fp32"
         for path in export(Options(given.model, given.out, given.openvino, precision, given.calibrate, given.licence)):

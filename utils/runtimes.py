@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +30,10 @@ FORMAT = 1  # of the metadata
 METADATA_ROOT = "click_segmentation"  # where the metadata stand in an .xml file
 METADATA_KEYS = ("format", "kind", "config", "precision", "inputs", "preprocessing", "licence", "checkpoint", "sample")
 PRECISIONS = ("fp32", "bf16")
-TOLERANCE = {"fp32": 0.01, "bf16": 0.2, "int8": 0.2}  # mean difference of the sample's logits, in their deviations
+TOLERANCE = {"fp32": 0.01, "bf16": 0.2, "int8": 0.5}  # mean difference of the sample's logits, in their deviations
+LEAST_DEVIATION = 0.01  # of a sample's logits; those of random weights are all but equal
+
+INT8_SIZES = 8  # for which OpenVINO keeps a compiled int8 model
 
 Feeds = Mapping[str, np.ndarray]
 Run = Callable[[Feeds], np.ndarray]
@@ -95,6 +100,14 @@ def _gpu_provider(request: Request, available: list[str]) -> str:
     return request.provider
 
 
+def _has_cuda() -> bool:
+    if not installed("onnxruntime"):
+        return False
+    import onnxruntime
+
+    return Request.provider in onnxruntime.get_available_providers()
+
+
 def _open_tensorrt(request: Request) -> tuple[Run, dict[str, str]]:
     return _open_onnxruntime(Request(request.path, "cuda", request.precision, request.threads,
                                      "TensorrtExecutionProvider"))
@@ -109,12 +122,37 @@ def _open_openvino(request: Request) -> tuple[Run, dict[str, str]]:
     if request.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise RuntimeFileError("this CPU has no bf16 arithmetic (avx512_bf16 or AMX); use --precision fp32")
     model = core.read_model(str(request.path))
-    compiled = core.compile_model(model, "CPU", {
+    metadata = _openvino_metadata(model)
+    settings = {
         "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[request.precision],
         "INFERENCE_NUM_THREADS": request.threads, "PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False,
-    })
-    call = compiled.create_infer_request()
-    return lambda feeds: call.infer(dict(feeds), share_inputs=True)[0].copy(), _openvino_metadata(model)
+    }
+
+    def compiled(network: Any) -> Any:
+        return core.compile_model(network, "CPU", settings).create_infer_request()
+
+    is_int8 = metadata.get("precision") == json.dumps("int8")
+    call_for = _one_for_each_size(model, compiled) if is_int8 else _one_for_all(compiled(model))
+    return lambda feeds: call_for(feeds).infer(dict(feeds), share_inputs=True)[0].copy(), metadata
+
+
+def _one_for_all(call: Any) -> Callable[[Feeds], Any]:
+    return lambda feeds: call
+
+
+def _one_for_each_size(model: Any, compiled: Callable[[Any], Any]) -> Callable[[Feeds], Any]:
+    """Compiles the model for each size of input by itself, and keeps the last ones.
+
+    8 bits with open sizes come out wrong in OpenVINO 2026.4: logits are .24 to .81 deviations off, against .03 to .13
+    with fixed sizes.
+    """
+    @lru_cache(maxsize=INT8_SIZES)
+    def fixed(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> Any:
+        network = model.clone()
+        network.reshape({name: list(shape) for name, shape in shapes})
+        return compiled(network)
+
+    return lambda feeds: fixed(tuple((name, values.shape) for name, values in feeds.items()))
 
 
 def _openvino_metadata(model: Any) -> dict[str, str]:
@@ -158,6 +196,7 @@ class ExportedModel:
 
     def __init__(self, request: Request, engine: str) -> None:
         self._run, found = ENGINES[engine].open(request)
+        self._lock = threading.Lock()  # OpenVINO refuses a second call while one is going on
         self.metadata = _read_metadata(found, request.path)
         self.engine = engine
         self.precision = "int8" if self.metadata["precision"] == "int8" else request.precision
@@ -165,7 +204,8 @@ class ExportedModel:
 
     def run(self, *inputs: np.ndarray) -> np.ndarray:
         """The output float32 for the inputs float32, in the order of metadata["inputs"]."""
-        return self._run(dict(zip(self.metadata["inputs"], inputs, strict=True)))
+        with self._lock:
+            return self._run(dict(zip(self.metadata["inputs"], inputs, strict=True)))
 
     def _check_sample(self, path: Path) -> None:
         """Compares the file's sample with what comes out here; it is the first forward pass, which is slow."""
@@ -173,7 +213,7 @@ class ExportedModel:
         found = self.run(*inputs)
         if found.shape != expected.shape:
             raise RuntimeFileError(f"{path}: gives {found.shape} for its sample, not {expected.shape}; export it again")
-        difference = float(np.abs(found - expected).mean() / expected.std())
+        difference = float(np.abs(found - expected).mean() / max(expected.std(), LEAST_DEVIATION))
         if not difference <= TOLERANCE[self.precision]:
             raise RuntimeFileError(f"{path}: its sample comes out {difference:.2f} deviations off in {self.engine}, so "
                                    "that its weights are damaged or another file's; export it again")
@@ -216,7 +256,7 @@ def load_onnx(path: Path, device: str = "cpu", runtime: str = "auto", precision:
 
     Args:
         path: of a file of utils.export.
-        device: "cpu", or "cuda" where onnxruntime-gpu is installed.
+        device: "cpu", or "cuda" with onnxruntime-gpu; where that isn't installed, "auto" computes on the CPU.
         runtime: "auto" or a name of ENGINES.
         precision: "fp32", or "bf16" with OpenVINO on a CPU that has it.
 
@@ -237,8 +277,10 @@ def load_segmenter(path: Path, runtime: str = "auto", precision: str = "fp32") -
 
 
 def _open(path: Path, device: str, runtime: str, precision: str, kind: type[ExportedModel]) -> Any:
-    names = _candidates(path, device, runtime, precision)
+    names = _candidates(path, runtime, precision)
     _check_file(path)
+    if runtime == "auto" and not _has_cuda():
+        device = "cpu"  # what torch has is no promise that the engine has it
     request = Request(path, device, precision, _engine_threads())
     errors = []
     for name in names:
@@ -251,14 +293,14 @@ def _open(path: Path, device: str, runtime: str, precision: str, kind: type[Expo
     raise RuntimeFileError(errors[0])
 
 
-def _candidates(path: Path, device: str, runtime: str, precision: str) -> list[str]:
+def _candidates(path: Path, runtime: str, precision: str) -> list[str]:
     """Names of installed engines that can open the file, in the order in which to try them."""
     suffix = path.suffix.lower()
     able = [name for name, engine in ENGINES.items() if suffix in engine.suffixes]
     if precision not in PRECISIONS:
         raise RuntimeFileError(f"{path}: precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
     if runtime == "auto":
-        wanted = [name for name in able if name in AUTOMATIC[precision] and (device == "cpu" or name == "onnxruntime")]
+        wanted = [name for name in able if name in AUTOMATIC[precision]]
         there = [name for name in wanted if installed(name)]
     elif runtime in able:
         wanted, there = [runtime], [runtime] if installed(runtime) else []
@@ -338,6 +380,7 @@ def read_sample(sample: dict[str, Any]) -> tuple[list[np.ndarray], np.ndarray]:
     return inputs, np.array(sample["logits"], np.float32)[None]
 
 
-def _one_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return lines[-1][:200].rstrip(".")
+def _one_line(error: Exception, longest: int = 200) -> str:
+    """The end of an engine's message, which is where it gives the reason, after its own source lines."""
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return text if len(text) <= longest else "... " + text[-longest:].partition(" ")[2]
