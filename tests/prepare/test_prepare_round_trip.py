@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from prepare_helpers import SUFFIXES, convert_to, entries, picture_of, read_back, turned_photo
+from prepare_helpers import SUFFIXES, convert_to, entries, iou, picture_of, read_back, turned_photo
 
 from utils.annotate.__main__ import main as annotate
 
@@ -23,7 +23,7 @@ KINDS = {  # format: how it is taken in again, and whether labels come along
     "coco": (["coco", "--instances", "{to}/instances.json", "--images", "{images}"], True),
     "labelme": (["labelme", "--labels", "{to}"], True),
     "png": (["folder", "--images", "{images}", "--masks", "{to}/instances"], False),
-    "voc": (["folder", "--images", "{to}/JPEGImages", "--masks", "{to}/SegmentationObject"], False),
+    "voc": (["voc", "--folder", "{to}"], True),
 }
 
 
@@ -98,3 +98,23 @@ def test_what_was_annotated_comes_back(tmp_path_factory, kind, wanted):
         assert found == expected
         written = picture_of(home / "out", source)
         assert np.abs(written.astype(int) - upright_photo(each["size"])).mean() < 40, "it is the right way up"
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_yolo_comes_back_but_for_its_seams(tmp_path, orientation):
+    """YOLO has one polygon a line: parts of an object may come back as several."""
+    y, x = np.mgrid[:60, :80]
+    disc, squares = (y - 25) ** 2 + (x - 25) ** 2 < 400, np.zeros((60, 80), bool)
+    squares[5:20, 55:75] = squares[30:50, 50:70] = True
+    masks = {"cat": disc & ((y - 25) ** 2 + (x - 25) ** 2 > 60), "кот": squares}
+    write_project(tmp_path, [{"name": "фото.png", "size": (60, 80), "orientation": orientation,
+                              "masks": list(masks.values()), "labels": list(masks)}])
+    assert annotate(["export", str(tmp_path / "project"), "--format", "yolo", "--to", str(tmp_path / "to")]) == 0
+    call = ["yolo", "--labels", tmp_path / "to/labels", "--images", tmp_path / "to/images"]
+    assert convert_to(tmp_path / "out", *call) == 0
+    ((found, _, _),) = read_back(tmp_path / "out").values()
+    names = entries(tmp_path / "out")[0]["categories"]
+    for label, mask in masks.items():
+        whole = np.logical_or.reduce([part for part, name in zip(found, names, strict=True) if name == label])
+        assert iou(whole, mask) >= 0.99
+    assert np.abs(picture_of(tmp_path / "out", "фото.png").astype(int) - upright_photo((60, 80))).mean() < 20

@@ -20,6 +20,8 @@ from utils.prepare.picture import Plan
 from utils.prepare.sources import DATA_SETS
 from utils.prepare.subset import Filters, select, write_list
 from utils.prepare.via import plan_via
+from utils.prepare.voc import plan_voc
+from utils.prepare.yolo import plan_yolo
 
 FAILURES_SHOWN = 20
 HELD_OUT = 0.1
@@ -62,6 +64,18 @@ def convert_via(arguments: argparse.Namespace) -> int:
     paths, folders = map(existing_file, arguments.annotations), map(existing_folder, arguments.images)
     return _write(arguments, plan_via(list(paths), list(folders), arguments.attribute, arguments.stuff,
                                       arguments.skip_missing))
+
+
+def convert_yolo(arguments: argparse.Namespace) -> int:
+    """YOLO's label files to train and val."""
+    names = existing_file(arguments.names) if arguments.names else None
+    return _write(arguments, plan_yolo(existing_folder(arguments.labels), existing_folder(arguments.images), names,
+                                       arguments.stuff))
+
+
+def convert_voc(arguments: argparse.Namespace) -> int:
+    """A VOC folder to train and val."""
+    return _write(arguments, plan_voc(existing_folder(arguments.folder), arguments.stuff))
 
 
 def inspect_folder(arguments: argparse.Namespace) -> int:
@@ -160,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_download(commands)
     text = "convert annotated pictures to a COCO_LVIS folder"
     kinds = commands.add_parser("convert", help=text, description=text).add_subparsers(required=True, metavar="KIND")
-    for add in (_add_folder, _add_coco, _add_labelme, _add_via):
+    for add in (_add_folder, _add_coco, _add_labelme, _add_via, _add_yolo, _add_voc):
         add(kinds)
     _add_inspect(commands)
     _add_subset(commands)
@@ -219,7 +233,7 @@ def _add_labelme(kinds: Any) -> None:
     labelme.add_argument("--labels", type=Path, required=True, metavar="DIR", help="folder of the JSON files")
     labelme.add_argument("--images", type=Path, metavar="DIR", help="folder of the pictures, if they are not where the "
                          "files say")
-    labelme.add_argument("--stuff", nargs="+", default=[], metavar="LABEL", help="labels that are stuff: sky, grass")
+    _add_stuff(labelme)
     _add_target(labelme, HELD_OUT)
 
 
@@ -228,9 +242,30 @@ def _add_via(kinds: Any) -> None:
     via.add_argument("--annotations", type=Path, nargs="+", required=True, metavar="FILE", help="VIA's files")
     via.add_argument("--images", type=Path, nargs="+", required=True, metavar="DIR", help="folders of the pictures")
     via.add_argument("--attribute", metavar="NAME", help="region attribute that holds the class, if there are several")
-    via.add_argument("--stuff", nargs="+", default=[], metavar="LABEL", help="classes that are stuff: sky, grass")
+    _add_stuff(via)
     _add_skip_missing(via, "pictures that are in none of the folders")
     _add_target(via, HELD_OUT)
+
+
+def _add_yolo(kinds: Any) -> None:
+    yolo = _command(kinds, "yolo", convert_yolo, "YOLO's segmentation labels, a text file a picture")
+    yolo.add_argument("--labels", type=Path, required=True, metavar="DIR", help="folder of the label files")
+    yolo.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of the pictures")
+    yolo.add_argument("--names", type=Path, metavar="FILE", help="data.yaml or classes.txt, if not above --labels")
+    _add_stuff(yolo)
+    _add_target(yolo, HELD_OUT)
+
+
+def _add_voc(kinds: Any) -> None:
+    voc = _command(kinds, "voc", convert_voc, "a folder as PASCAL VOC's, with maps of objects and classes")
+    voc.add_argument("--folder", type=Path, required=True, metavar="DIR", help="holds JPEGImages, SegmentationObject, "
+                     "SegmentationClass and perhaps labelmap.txt")
+    _add_stuff(voc)
+    _add_target(voc, HELD_OUT)
+
+
+def _add_stuff(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--stuff", nargs="+", default=[], metavar="LABEL", help="labels that are stuff: sky, grass")
 
 
 def _add_skip_missing(parser: argparse.ArgumentParser, what: str) -> None:
