@@ -73,6 +73,19 @@ def test_the_keyboard_alone_annotates(person):
     assert len(person.server.session("a.jpg")["objects"]) == 1
 
 
+def test_regions_and_boxes_are_set_by_keys(person):
+    person.page.locator("#overlay").focus()
+    person.press("m", "g", "g", *["Shift+ArrowRight"] * 9, *["Shift+ArrowDown"] * 9, "g", "Space", "r")
+    for way in ("Left", "Up", "Right"):
+        person.press("g", *[f"Shift+Arrow{way}"] * 9)
+    person.press("g", "Enter")
+    person.settle()
+    box, _, region = person.server.session("a.jpg")["steps"]
+    top, left, bottom, right = box["box"]
+    assert box["op"] == "box" and bottom - top == right - left > 30
+    assert region["op"] == "region" and len(region["points"]) == 4
+
+
 def test_a_double_click_sets_one_click(person):
     person.page.mouse.dblclick(*person.place(200, 260))
     person.settle()

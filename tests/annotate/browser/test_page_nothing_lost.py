@@ -240,3 +240,25 @@ def test_a_stray_enter_is_taken_back_at_once(person, way):
     person.press("Control+z")  # is the picture's own again
     person.settle()
     assert person.server.session("a.jpg")["in_work"] is None
+
+
+def test_the_last_good_session_is_put_back(browser, serve_process, tmp_path):
+    write_pictures(tmp_path / "images", "a.png", "b.png")
+    server = serve_process()
+    person = Person(browser, server)
+    person.click(30, 40)
+    person.click(20, 60, button="right")
+    person.settle()
+    server.kill()
+    path = tmp_path / "out" / "sessions" / "a.png.json"
+    path.write_bytes(path.read_bytes()[:100])
+    serve_process(port=server.port)
+    person.page.reload()
+    person.sees("#progress-text", "1 can't be read")
+    person.page.locator("#picture-list li").first.click()
+    person.sees("#broken-text", "a.png.json")
+    person.page.get_by_role("button", name="Put back the last good version").click()
+    person.wait_open("a.png")
+    person.settle()
+    assert server.clicks("a.png")[:1] == [(30, 40, True)]
+    person.leave()

@@ -75,9 +75,12 @@ export function lasso(points, positive) {
   if (app.state && points.length > 2) change("lasso", { points: centred(points), positive, ...newObject() });
 }
 
+/** What a key does where the cross is: a click, a corner of the region, one of the two corners of a box. */
 function clickThere(positive) {
-  if (hand.pointer) click(hand.pointer, positive);
-  else hand.aim(0, 0);
+  if (!hand.pointer || !app.state) hand.aim(0, 0);
+  else if (app.tool === "region") hand.addCorner();
+  else if (app.tool === "box") hand.corner();
+  else click(hand.pointer, positive);
 }
 
 /** A press on the picture: with a pointer, so that keys don't aim any more. */
@@ -344,7 +347,8 @@ function peek(isPeeking) {
 }
 
 function escape() {
-  if (app.tool === "region" && hand.region.length) hand.dropRegion();
+  if (hand.gesture) hand.drop();
+  else if (app.tool === "region" && hand.region.length) hand.dropRegion();
   else {
     app.selected = null;
     document.activeElement?.blur();

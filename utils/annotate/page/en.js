@@ -214,6 +214,9 @@ export const en = {
   // the model
   "loading model": "Loading the model: {text}. Clicks are kept until it is ready.",
   "work": "{text}: {done} of {total}",
+  "work Taking proposals": "Taking proposals",
+  "work starting PyTorch": "starting PyTorch",
+  "work first prediction": "first prediction",
   "model failed": "No model",
   "model loading": "Loading…",
   "drawing still works": "Brush and region still work.",
@@ -302,7 +305,7 @@ export const en = {
   "help hide": "hide finished objects, or show them",
   "help sign": "switch what a tap or a left click means: on or off the object",
   "help aim": "move the cross to aim with the keyboard",
-  "help click there": "click at the cross: on, off the object",
+  "help click there": "click at the cross: on, off the object; a corner of a region or box",
   "help touch": "on, off the object, with a finger",
   "help delete click": "delete the click under the pointer",
   "help delete last": "delete the last click",

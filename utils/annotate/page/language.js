@@ -2,6 +2,7 @@
 
 import { en } from "./en.js";
 import { ru } from "./ru.js";
+import { store, stored } from "./storage.js";
 
 const DICTIONARIES = { en, ru };
 const NAMES = { en: "English", ru: "Русский" };
@@ -11,7 +12,7 @@ let chosen = firstLanguage();
 
 /** The one that was chosen here, else the first of the browser's that the page speaks. */
 function firstLanguage() {
-  const wishes = [localStorage.getItem(CHOICE), ...navigator.languages.map((tag) => tag.split("-")[0])];
+  const wishes = [stored(CHOICE), ...navigator.languages.map((tag) => tag.split("-")[0])];
   return wishes.find((code) => code in DICTIONARIES) ?? "en";
 }
 
@@ -22,7 +23,7 @@ export function languages() {
 }
 
 export function setLanguage(code) {
-  localStorage.setItem(CHOICE, code);
+  store(CHOICE, code);
   chosen = code;
 }
 

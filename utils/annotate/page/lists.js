@@ -19,6 +19,7 @@ export class PictureList {
     this.open = null; // what opens a picture, given its id
     this.shown = [];
     this.rows = new Map();
+    this.marked = null; // id of the open picture
     const list = $("picture-list");
     list.addEventListener("click", (event) => {
       const row = event.target.closest("li[data-id]");
@@ -44,7 +45,7 @@ export class PictureList {
     const state = make("span", { className: "state" });
     const text = make("span", { className: "text" },
       make("span", { className: "name", textContent: picture.name, title: picture.name }), state);
-    const row = make("li", { role: "option", id: `picture-${picture.id}`, dataset: { id: picture.id } }, thumbnail, text);
+    const row = make("li", { role: "option", "aria-selected": "false", id: `picture-${picture.id}`, dataset: { id: picture.id } }, thumbnail, text);
     fillState(state, picture);
     return row;
   }
@@ -63,9 +64,11 @@ export class PictureList {
   }
 
   mark(current) {
-    for (const [id, row] of this.rows) row.setAttribute("aria-selected", String(id === current));
+    this.rows.get(this.marked)?.setAttribute("aria-selected", "false");
+    this.marked = current;
     const row = this.rows.get(current);
     if (row) {
+      row.setAttribute("aria-selected", "true");
       $("picture-list").setAttribute("aria-activedescendant", row.id);
       row.scrollIntoView({ block: "nearest" });
     } else $("picture-list").removeAttribute("aria-activedescendant");
@@ -75,7 +78,7 @@ export class PictureList {
     const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!by) return;
     event.preventDefault();
-    const selected = this.shown.findIndex(({ id }) => this.rows.get(id).getAttribute("aria-selected") === "true");
+    const selected = this.shown.findIndex(({ id }) => id === this.marked);
     const next = this.shown[Math.min(this.shown.length - 1, Math.max(0, selected + by))];
     if (next) this.open(next.id);
   }

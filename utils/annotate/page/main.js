@@ -13,6 +13,7 @@ import { show } from "./panels.js";
 import { hand, list, view } from "./stage.js";
 import { app, changed, outbox, recall, watch } from "./state.js";
 import { showStatistics } from "./statistics.js";
+import { store, stored } from "./storage.js";
 
 const BUTTONS = {
   previous: "previous", next: "next", undo: "undo", redo: "redo", "help-button": "help", finish: "finish", "finish-here": "finish",
@@ -92,8 +93,8 @@ function wireLooks() {
   $("language").replaceChildren(...languages().map(({ code, name }) => make("option", { value: code, textContent: name, lang: code })));
   $("language").value = language();
   $("language").onchange = () => { setLanguage($("language").value); showAnew(); };
-  $("theme").value = localStorage.getItem("annotate theme") ?? "";
-  $("theme").onchange = () => { localStorage.setItem("annotate theme", $("theme").value); applyTheme(); };
+  $("theme").value = stored("annotate theme") ?? "";
+  $("theme").onchange = () => { store("annotate theme", $("theme").value); applyTheme(); };
   matchMedia("(prefers-color-scheme: light)").addEventListener("change", applyTheme);
   applyTheme();
   translatePage();

@@ -224,8 +224,9 @@ function showProgress() {
 /** What a person waits for just now: {text, fraction}, without a fraction if nobody knows; or null. */
 function busyWith() {
   const { model, work, opening, state } = app;
-  if (model?.state === "loading") return { text: t("loading model", { text: model.text }), fraction: model.fraction };
-  if (work) return { text: t("work", work), fraction: work.done / work.total };
+  const named = (text) => translation(`work ${text}`) ?? text;
+  if (model?.state === "loading") return { text: t("loading model", { text: named(model.text) }), fraction: model.fraction };
+  if (work) return { text: t("work", { ...work, text: named(work.text) }), fraction: work.done / work.total };
   const isSlow = opening && !state && !opening.problem && performance.now() - opening.since > BUSY_MILLISECONDS;
   return isSlow ? { text: t("opening picture") } : null;
 }

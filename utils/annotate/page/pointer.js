@@ -149,8 +149,14 @@ export class Hand {
 
   cancel(event) {
     this.touches.delete(event.pointerId);
+    this.drop();
+  }
+
+  /** Gives up what is being drawn. */
+  drop() {
     clearTimeout(this.gesture?.timer);
     this.gesture = null;
+    this.actions.hover(this.pointer);
   }
 
   leave() {
@@ -174,6 +180,22 @@ export class Hand {
     const within = (value, most) => Math.max(0, Math.min(most - 1, value));
     this.pointer = this.view.toPicture(within(left + x, clientWidth), within(top + y, clientHeight));
     this.isAiming = true;
+    this.actions.hover(this.pointer);
+  }
+
+  /** A corner of the region where the cross is. */
+  addCorner() {
+    this.region.push(this.pointer);
+    this.actions.hover(this.pointer);
+  }
+
+  /** The first corner of a box where the cross is, then the second. */
+  corner() {
+    if (this.gesture?.kind === "box") {
+      const [first] = this.gesture.points;
+      this.gesture = null;
+      this.actions.box(first, this.pointer);
+    } else this.gesture = { kind: "box", points: [this.pointer], isPositive: true };
     this.actions.hover(this.pointer);
   }
 

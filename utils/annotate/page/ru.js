@@ -214,6 +214,9 @@ export const ru = {
   // the model
   "loading model": "Загружается модель: {text}. Клики хранятся, пока она не готова.",
   "work": "{text}: {done} из {total}",
+  "work Taking proposals": "Берутся предложения",
+  "work starting PyTorch": "запуск PyTorch",
+  "work first prediction": "первое предсказание",
   "model failed": "Модели нет",
   "model loading": "Загрузка…",
   "drawing still works": "Кисть и область работают и без неё.",
@@ -302,7 +305,7 @@ export const ru = {
   "help hide": "скрыть готовые объекты или показать",
   "help sign": "переключить смысл касания и левого клика: объект или фон",
   "help aim": "двигать крестик, чтобы целиться с клавиатуры",
-  "help click there": "клик в крестике: объект, фон",
+  "help click there": "клик в крестике: объект, фон; угол области или рамки",
   "help touch": "объект, фон — пальцем",
   "help delete click": "удалить клик под курсором",
   "help delete last": "удалить последний клик",

@@ -1,6 +1,7 @@
 // What the page knows: the project, the open picture, the person's choices. Whoever changes it calls `changed`.
 
 import { Outbox } from "./outbox.js";
+import { store, stored } from "./storage.js";
 
 export const VIEWS = ["mask", "contour", "probability", "picture"];
 const NO_COLOUR = "#ffffff";
@@ -41,16 +42,14 @@ export function changed(part = "all") {
 const REMEMBERED = ["view", "opacity", "clickSize", "brushSize", "colours", "previews"];
 
 export function remember() {
-  try {
-    localStorage.setItem("annotate", JSON.stringify(Object.fromEntries(REMEMBERED.map((name) => [name, app[name]]))));
-  } catch { /* private windows may refuse; nothing important is lost */ }
+  store("annotate", JSON.stringify(Object.fromEntries(REMEMBERED.map((name) => [name, app[name]]))));
 }
 
 export function recall() {
   try {
-    const kept = JSON.parse(localStorage.getItem("annotate") ?? "{}");
+    const kept = JSON.parse(stored("annotate") ?? "{}");
     for (const name of REMEMBERED) if (typeof kept[name] === typeof app[name]) app[name] = kept[name];
-  } catch { /* as above */ }
+  } catch { /* somebody else's content; the choices are made anew */ }
   if (!VIEWS.includes(app.view)) app.view = "mask";
 }
 
