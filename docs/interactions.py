@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from utils.images import read_labels, read_photo
 from utils.interactions import (
     Contour,
     ExactUser,
@@ -40,8 +41,8 @@ Draw = Callable[[np.random.Generator, np.ndarray, np.ndarray], list[Interaction]
 def scene(number: int) -> tuple[np.ndarray, np.ndarray]:
     """A picture uint8 (H, W, 3) RGB and its object bool (H, W), both at a height of 480 pixels."""
     name = SCENES[number % len(SCENES)]
-    image = cv2.imread(str(SCENE_FOLDER / "imgs" / f"{name}.jpg"))[..., ::-1]
-    truth = cv2.imread(str(SCENE_FOLDER / "masks" / f"{name}.png"), cv2.IMREAD_GRAYSCALE)
+    image = read_photo(SCENE_FOLDER / "imgs" / f"{name}.jpg").pixels
+    truth = read_labels(SCENE_FOLDER / "masks" / f"{name}.png").values.astype(np.uint8)
     size = round(480 / image.shape[0] * image.shape[1]), 480
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return small, cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST) > 0
@@ -50,7 +51,7 @@ def scene(number: int) -> tuple[np.ndarray, np.ndarray]:
 def wrong_mask(truth: np.ndarray) -> np.ndarray:
     """The object moved by a third of its box: bool (H, W)."""
     rows, columns = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
-    shift = np.float32([[1, 0, 0.35 * np.ptp(columns)], [0, 1, -0.1 * np.ptp(rows)]])
+    shift = np.array([[1, 0, 0.35 * np.ptp(columns)], [0, 1, -0.1 * np.ptp(rows)]], np.float32)
     return cv2.warpAffine(truth.astype(np.uint8), shift, truth.shape[::-1]) > 0
 
 

@@ -195,10 +195,21 @@ def from_plain(plain: dict[str, Any]) -> Interaction:
 class Frame(Protocol):
     """A box of the picture as a network sees it; solution.Frame is one."""
 
-    height: int
-    width: int
-    out_height: int
-    out_width: int
+    @property
+    def height(self) -> int:
+        """Of the box, in pixels of the picture."""
+
+    @property
+    def width(self) -> int:
+        """Likewise."""
+
+    @property
+    def out_height(self) -> int:
+        """Of the network's input, in pixels."""
+
+    @property
+    def out_width(self) -> int:
+        """Likewise."""
 
     def to_input(self, points: np.ndarray) -> np.ndarray:
         """Points (N, 2) of the picture in pixels of the input."""
@@ -362,7 +373,7 @@ class NoisyUser:
         slips, flips = self._random.random(2) < (self._noise.outside, self._noise.wrong_sign)
         region = mask != (self._truth == 1)
         region &= self._truth == (1 if exact.is_positive else 0)
-        y, x = exact.coords
+        y, x = (int(value) for value in exact.coords)
         if region[y, x]:
             y, x = self._miss(region, y, x) if slips else self._near(region, y, x)
         self.clicker.add_click(Click(exact.is_positive != flips, (y, x)))
@@ -459,8 +470,8 @@ def next_drawing(
         is_positive = bool(deepest[0] > deepest[1])
         region = missed if is_positive else extra
         return draw_contour(rng, deepest_component(region), is_positive) if region.any() else None
-    is_positive = np.count_nonzero(missed) > np.count_nonzero(extra)
-    return draw_stroke(rng, largest_component(missed if is_positive else extra), bool(is_positive), style)
+    is_positive = bool(np.count_nonzero(missed) > np.count_nonzero(extra))
+    return draw_stroke(rng, largest_component(missed if is_positive else extra), is_positive, style)
 
 
 class DrawingUser:

@@ -48,7 +48,7 @@ class _CloseUp(NamedTuple):
     @classmethod
     def of(cls, region: np.ndarray) -> _CloseUp:
         left, top, width, height = cv2.boundingRect(region.astype(np.uint8))
-        box = region[top : top + height, left : left + width].astype(np.float32)
+        box: np.ndarray = region[top : top + height, left : left + width].astype(np.float32)
         scale = min(1.0, WORKING_SIDE / max(height, width))
         if scale < 1:
             size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -175,7 +175,7 @@ def outline_strokes(rng: np.random.Generator, region: np.ndarray) -> list[Line]:
 
 
 def _kept_by_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    noise = smooth_noise(rng, *shape[:2], cell=max(4.0, max(shape) / rng.uniform(2, 6)))
+    noise = smooth_noise(rng, shape[0], shape[1], max(4.0, max(shape) / rng.uniform(2, 6)))
     return noise > np.quantile(noise, rng.uniform(0, 0.6))
 
 
