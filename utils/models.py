@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from utils.files import UserError, file_digest
 
 OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+CHECKPOINT_PATH = Path(__file__).resolve().parent.parent / "checkpoint.pth"  # the one that is shipped
 DEFAULT_THRESHOLD = 0.5  # of a predictor that doesn't say
 
 
@@ -116,7 +117,7 @@ def _is_object(source: str) -> bool:
 
 def _open_file(path: Path, device: str, runtime: str, precision: str) -> Model:
     _require(path)
-    network = _attribute(_format_of(path).loader)(path, device, runtime, precision)
+    network = open_attribute(_format_of(path).loader)(path, device, runtime, precision)
     from solution import Predictor
 
     return Model(Predictor(network, device), float(network.config.pred_thr), network, device)
@@ -160,7 +161,7 @@ def _one_line(text: str) -> str:
 def _make_object(source: str) -> Any:
     """The attribute itself if it predicts, else what it returns: a class or a function without arguments."""
     _find_file(source.partition(":")[0], source)
-    found = _attribute(source)
+    found = open_attribute(source)
     predictor = found() if inspect.isclass(found) or not hasattr(found, "get_prediction") else found
     for verb in ("set_input_image", "get_prediction"):
         if not callable(getattr(predictor, verb, None)):
@@ -168,7 +169,8 @@ def _make_object(source: str) -> Any:
     return predictor
 
 
-def _attribute(source: str) -> Any:
+def open_attribute(source: str) -> Any:
+    """What "module:attribute" names."""
     module, _, attribute = source.partition(":")
     found: Any = importlib.import_module(module)
     for part in attribute.split("."):

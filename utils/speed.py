@@ -23,14 +23,15 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from utils.benchmark.arguments import whole_number
 from utils.benchmark.evaluation import evaluate_object
 from utils.benchmark.metrics import Scorer
 from utils.benchmark.protocol import Protocol, model_content, parse_model, plan_jobs
 from utils.benchmark.runner import peak_memory, run_jobs
 from utils.benchmark.tasks import list_tasks
-from utils.benchmark.users import ExactUser
 from utils.clicker import Clicker
 from utils.files import UsageError, UserError, existing_folder, format_size, os_error_sentence, tolerant_output
+from utils.interactions import ExactUser
 from utils.models import FORMATS, Model, open_model
 from utils.pool import Lost, each_done
 
@@ -404,22 +405,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", nargs="+", default=["fp32"], help="of each model file (default: fp32)")
     parser.add_argument("--engines", action="store_true", help="export the models and time every engine there is")
     parser.add_argument("--folder", type=Path, help="COCO_LVIS, for the training part; left out without it")
-    parser.add_argument("--sides", type=_whole(32, 4096), nargs="+", default=[160, 256],
+    parser.add_argument("--sides", type=whole_number(32, 4096), nargs="+", default=[160, 256],
                         help="input sides to time training at")
-    parser.add_argument("--repeats", type=_whole(1, 1000), default=7, help="of each measurement; the median counts")
-    parser.add_argument("--passes", type=_whole(1, 100), default=PASSES, help="turns of each engine")
-    parser.add_argument("--threads", type=_whole(1, 256), help="of each engine (default: torch's)")
+    parser.add_argument("--repeats", type=whole_number(1, 1000), default=7,
+                        help="of each measurement; the median counts")
+    parser.add_argument("--passes", type=whole_number(1, 100), default=PASSES, help="turns of each engine")
+    parser.add_argument("--threads", type=whole_number(1, 256), help="of each engine (default: torch's)")
     parser.add_argument("--quick", action="store_true", help="the models alone, not training and benchmark")
     return parser
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {low} to {high}")
-        return int(text)
-
-    return parse
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
     python -m utils.benchmark DATA --out DIR --user exact noisy             what noise costs
     python -m utils.benchmark DATA --out DIR --interactions click,stroke,contour
     python -m utils.benchmark DATA --out DIR --replay OTHER/clicks.jsonl    the same clicks on another model
+    python -m utils.benchmark assisted DATA --out DIR                       what proposals of a concept model save
 
 The output folder receives report.html, summary.json, tasks.csv (a row a task) and clicks.jsonl; a run that was stopped
 goes on when the command is given again. Exit status: 0, or 1 if a task failed, or 2 for a call that can't be carried
@@ -21,7 +22,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from utils.benchmark.annotations import DataError
-from utils.benchmark.arguments import CHECKPOINT, parse_arguments, protocol_of
+from utils.benchmark.arguments import parse_arguments, protocol_of
 from utils.benchmark.formats import split_name
 from utils.benchmark.output import made_from, write_output
 from utils.benchmark.protocol import REPLAY, Job, ModelSpec, model_content, parse_model
@@ -29,7 +30,7 @@ from utils.benchmark.records import Record, ResultLog, match_click_log, read_cli
 from utils.benchmark.runner import Plan, run_jobs
 from utils.benchmark.tasks import DataSet, list_tasks
 from utils.files import UsageError, UserError, folder_lock, os_error_sentence, read_json, shown_name, tolerant_output
-from utils.models import ModelError
+from utils.models import CHECKPOINT_PATH, ModelError
 
 SHOWN_NAMES = 5  # of what is left out
 
@@ -38,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
     tolerant_output()
     given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["assisted"]:
+        from utils.benchmark import assisted
+
+        return assisted.main(given[1:])
     options = parse_arguments(__doc__, given)
     options.command = ["python", "-m", "utils.benchmark", *map(shown_name, given)]
     try:
@@ -111,7 +116,7 @@ def _data_sets(options: argparse.Namespace) -> list[DataSet]:
 
 
 def _models(options: argparse.Namespace) -> list[ModelSpec]:
-    models = [parse_model(text, options.device, options.precision) for text in options.model or [str(CHECKPOINT)]]
+    models = [parse_model(text, options.device, options.precision) for text in options.model or [str(CHECKPOINT_PATH)]]
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise ModelError(f"the models {', '.join(names)} share a name; give one as NAME=SOURCE")

@@ -13,7 +13,6 @@ from utils.files import UsageError
 from utils.interactions import KINDS, Noise
 from utils.scribbles import STROKES
 
-CHECKPOINT = Path(__file__).resolve().parents[2] / "checkpoint.pth"
 USERS = (EXACT, NOISY, "spread", "outside", "wrong-sign")
 CLICKS = 20  # as RITM (Sofiiuk et al. 2021) stops
 MOST_CLICKS = 1000
@@ -47,9 +46,9 @@ def _parser(description: str) -> argparse.ArgumentParser:
                         "(default: fp32)")
     running = parser.add_argument_group("running")
     running.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
-    running.add_argument("--jobs", type=_whole(1, MOST_PROCESSES), default=1, metavar="N",
+    running.add_argument("--jobs", type=whole_number(1, MOST_PROCESSES), default=1, metavar="N",
                          help="number of processes (default: 1)")
-    running.add_argument("--threads", type=_whole(1, MOST_PROCESSES), default=1, metavar="N",
+    running.add_argument("--threads", type=whole_number(1, MOST_PROCESSES), default=1, metavar="N",
                          help="threads of each process (default: 1)")
     running.add_argument("--fresh", action="store_true", help="forget what an earlier run left in the output folder")
     return parser
@@ -61,9 +60,10 @@ def _add_data_arguments(group: argparse._ArgumentGroup) -> None:
         "data", nargs="+", metavar="DATA",
         help=f"a folder, whose format is recognised, or FORMAT:FOLDER. The formats are {formats}".replace("%", "%%"),
     )
-    group.add_argument("--limit", type=_whole(1), metavar="N", help="only N tasks of each data set, spread evenly")
+    group.add_argument("--limit", type=whole_number(1), metavar="N",
+                       help="only N tasks of each data set, spread evenly")
     group.add_argument("--split", help="of sbd, voc and cocolvis (default: val), and of davis-tree (default: all)")
-    group.add_argument("--min-area", type=_whole(1), metavar="PIXELS",
+    group.add_argument("--min-area", type=whole_number(1), metavar="PIXELS",
                        help="leave out smaller objects (default: 1000 for cocolvis, else 1)")
     group.add_argument("--ignore-label", type=_labels, metavar="LABELS",
                        help="labels of label maps to ignore, such as 255,220 or none (default: 255 beside other "
@@ -73,7 +73,7 @@ def _add_data_arguments(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_protocol_arguments(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--clicks", type=_whole(1, MOST_CLICKS), metavar="N",
+    group.add_argument("--clicks", type=whole_number(1, MOST_CLICKS), metavar="N",
                        help="clicks or other interactions a task; 100 for NoC100 (default: 20, with --interactions 10)")
     group.add_argument("--initial-masks", "--start", dest="initial", default=NOTHING, metavar="MASKS",
                        help="nothing, perturbed (the ground truth with defects) or a folder of masks named as the "
@@ -92,7 +92,7 @@ def _add_protocol_arguments(group: argparse._ArgumentGroup) -> None:
                        "steps, then clicks, and each kind alone (SAIC-IS's protocol); or another run's clicks.jsonl")
     group.add_argument("--stroke-style", choices=STROKES, default=Drawing.style,
                        help="how strokes are drawn (default: %(default)s, the deterministic one of DAVIS's challenge)")
-    group.add_argument("--seed", type=_whole(0), default=0, help="of noise and perturbed masks (default: 0)")
+    group.add_argument("--seed", type=whole_number(0), default=0, help="of noise and perturbed masks (default: 0)")
     group.add_argument("--replay", type=Path, metavar="LOG", help="repeat the clicks of another run's clicks.jsonl")
     group.add_argument("--replay-of", metavar="MODEL/USER", help="whose clicks, if the log has several")
 
@@ -124,7 +124,9 @@ def protocol_of(options: argparse.Namespace) -> Protocol:
     return Protocol(clicks, users, initial, options.seed)
 
 
-def _whole(low: int, high: int = MOST) -> Callable[[str], int]:
+def whole_number(low: int, high: int = MOST) -> Callable[[str], int]:
+    """A type of an argument: a whole number in a range."""
+
     def parse(text: str) -> int:
         try:
             value = int(text)
