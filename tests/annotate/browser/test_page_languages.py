@@ -20,7 +20,7 @@ VISIBLE_TEXTS = """() => {
   }
   return texts.filter((text) => text);
 }"""
-KEPT = re.compile(r"\b(PyTorch|Ctrl|Shift|Alt|Enter|Esc|Delete|Page|Up|Down|[A-Z]|px|car|person|export|COCO|JSON|PNG|YOLO|"
+KEPT = re.compile(r"\b(Ctrl|Shift|Alt|Enter|Esc|Delete|Page|Up|Down|[A-Z]|px|car|person|export|COCO|JSON|PNG|YOLO|"
                   r"Pascal|VOC|labelme|Detectron2|MMDetection|torchvision|Ultralytics|RLE|XML|JPEG|WebP|TIFF|BMP|a|b|jpg|png)\b")
 
 
