@@ -23,6 +23,10 @@ class GrabCut:
 
     def __init__(self) -> None:
         self._image: np.ndarray | None = None
+        self._start: np.ndarray = np.zeros((0, 0), bool)
+        self._mask: np.ndarray = self._start
+        self._owner: list[Click] = []
+        self._seen: list[Click] = []
 
     def set_input_image(self, image: np.ndarray) -> None:
         """Begins with an image uint8 (H, W, 3)."""
@@ -82,4 +86,5 @@ class GrabCut:
 
     def _at(self, click: Click) -> tuple[int, int]:
         y, x = ((np.asarray(click.coords) + 0.5) * self._scale).astype(int)
-        return min(int(y), self._image.shape[0] - 1), min(int(x), self._image.shape[1] - 1)
+        height, width = self._mask.shape
+        return min(int(y), height - 1), min(int(x), width - 1)

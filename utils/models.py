@@ -45,7 +45,7 @@ class Model:
     def understands(self) -> tuple[str, ...]:
         """The kinds of interactions (interactions.KINDS) that get_prediction takes; clicks if it does not say."""
         config = getattr(self.network, "config", None)
-        return tuple(getattr(self.predictor, "understands", None) or getattr(config, "understands", ("click",)))
+        return tuple(getattr(self.predictor, "understands", getattr(config, "understands", ("click",))))
 
     def new_predictor(self, **settings: Any) -> Any:
         """Another predictor of the same network, with settings of solution.Predictor.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,7 +134,7 @@ def curves_chart(
     return _chart(title, x, y, body, [curve.name for curve in curves])
 
 
-def scatter_chart(title: str, groups: dict[str, Sequence[Point]], x: Axis, y: Axis) -> str:
+def scatter_chart(title: str, groups: Mapping[str, Sequence[Point]], x: Axis, y: Axis) -> str:
     """A mark for each point (x, y), a colour and shape for each group."""
     body = [_mark(point, i, x, y, opacity=0.55) for i, points in enumerate(groups.values()) for point in points]
     return _chart(title, x, y, body, list(groups), with_lines=False)
@@ -143,7 +143,8 @@ def scatter_chart(title: str, groups: dict[str, Sequence[Point]], x: Axis, y: Ax
 def write_svg(path: Path, chart: str) -> None:
     """Writes a chart as a file that browsers and editors show."""
     white = f'<rect x="-8" y="-8" width="{WIDTH + 16}" height="4000" fill="#fff"/>'
-    write_text(path, chart.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace("\n", f"\n{white}\n", 1))
+    whole = chart.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    write_text(path, whole.replace("\n", f"\n{white}\n", 1))
 
 
 def _finite(curve: Curve) -> Curve:

@@ -7,7 +7,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
@@ -59,7 +60,8 @@ def each_done(
         getattr(work, "start", lambda: None)()
         yield from map(work, tasks)
         return
-    left, workers = iter(tasks), []
+    left = iter(tasks)
+    workers: list[_Worker] = []
     try:
         while True:
             while len(workers) < jobs and (task := next(left, _END)) is not _END:
@@ -100,10 +102,8 @@ class _Worker:
     def give(self, task: Any) -> None:
         """Sends a task."""
         self._task, self.is_idle = task, False
-        try:
+        with suppress(OSError):  # where it has died, receive() will say so
             self.connection.send(task)
-        except OSError:  # it has died; receive() will say so
-            pass
 
     def receive(self) -> Any:
         """A result or Lost; _NOTHING when the process only says that it has started."""
@@ -153,8 +153,7 @@ def _serve(connection: Connection, work: Callable[[Any], Any], threads: int) -> 
             connection.send(message)
             if message[0] == "error":
                 return
-            task = connection.recv()
-            message = _answer("result", lambda task=task: work(task))
+            message = _answer("result", partial(work, connection.recv()))
     except (EOFError, OSError):
         return
 

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +33,7 @@ from utils.benchmark.runner import peak_memory, run_jobs
 from utils.benchmark.tasks import list_tasks
 from utils.clicker import Clicker
 from utils.files import UsageError, UserError, existing_folder, format_size, os_error_sentence, tolerant_output
+from utils.images import read_labels, read_photo
 from utils.interactions import ExactUser
 from utils.models import FORMATS, Model, open_model
 from utils.pool import Lost, each_done
@@ -69,9 +72,9 @@ def _seconds(action: Callable[[], Any]) -> float:
 def load_frame(index: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """A rendered scene at the size of a DAVIS frame: RGB uint8 (480, 854, 3), and its mask as int32."""
     path = sorted((SCENES / "imgs").iterdir())[index]
-    image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-    mask = cv2.imread(str(next((SCENES / "masks").glob(f"{path.name.split('.')[0]}.*"))), cv2.IMREAD_GRAYSCALE)
-    mask = cv2.resize(mask, SIZE, interpolation=cv2.INTER_NEAREST) > 0
+    image = read_photo(path).pixels
+    values = read_labels(next((SCENES / "masks").glob(f"{path.name.split('.')[0]}.*"))).values
+    mask = cv2.resize((values > 0).astype(np.uint8), SIZE, interpolation=cv2.INTER_NEAREST)
     return cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA), mask.astype(np.int32)
 
 
@@ -135,13 +138,14 @@ class MeasureEngine:
             return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
     def _measure(self, model: Model, load: float) -> Figures:
-        forward = {side: median_seconds(lambda s=side: forward_pass(model.network, s), self.repeats)
+        forward = {side: median_seconds(partial(forward_pass, model.network, side), self.repeats)
                    for side in self.sides}
         click = click_seconds(model, self.repeats)
         image, truth = load_frame()
+        half = truth[: SIZE[1] // 2]
         model.predictor.set_input_image(image[: SIZE[1] // 2])
-        clicker = Clicker(gt_mask=truth[: SIZE[1] // 2])
-        clicker.make_next_click(np.zeros(clicker.gt_mask.shape, bool))
+        clicker = Clicker(gt_mask=half)
+        clicker.make_next_click(np.zeros(half.shape, bool))
         new_size = _seconds(lambda: model.predictor.get_prediction(clicker))
         results = [evaluate_object(model, image, truth, ExactUser(truth), CLICKS)
                    for image, truth in map(load_frame, range(self.frames))]
@@ -200,7 +204,7 @@ def click_seconds(model: Model, repeats: int, clicks: int = CLICKS, **settings: 
 def measure_engines(engines: Sequence[Engine], measure: MeasureEngine, passes: int = PASSES) -> Iterator[Row]:
     """Rows of every engine, ratios to the first; they take turns, so that the machine's moods hit all alike."""
     found: dict[Engine, list[Figures]] = {engine: [] for engine in engines}
-    for engine in engines * passes:
+    for engine in itertools.chain.from_iterable(itertools.repeat(engines, passes)):
         if engine not in found:
             continue
         (result,) = each_done(measure, [engine], threads=measure.threads, isolated=True)
@@ -221,7 +225,8 @@ def _engine_rows(engine: Engine, turns: Sequence[Figures]) -> Iterator[Row]:
         return statistics.median(map(value, turns))
 
     for side in turns[0].forward:
-        yield Row(f"two forward passes at {side}x{side}", 1000 * middle(lambda f, s=side: f.forward[s]), "ms")
+        seconds = statistics.median(figures.forward[side] for figures in turns)
+        yield Row(f"two forward passes at {side}x{side}", 1000 * seconds, "ms")
     yield Row(f"click at {SIZE[0]}x{SIZE[1]}", 1000 * middle(lambda f: f.click), "ms")
     yield Row("first click after a change of size", 1000 * middle(lambda f: f.new_size), "ms")
     yield Row("loading", middle(lambda f: f.load), "s")

@@ -45,6 +45,7 @@ from utils.images import encode_png, read_labels
 from utils.models import CHECKPOINT_PATH, Model, model_digests, open_model, takes_prev_mask
 from utils.pool import Lost, each_done
 from utils.segment import Recipe, Settings, open_concept_model, open_data, probabilities, train
+from utils.segment.data import PhotoWithMask
 from utils.segment.segmentation import SegmentationError
 
 ACCEPTED_IOU = 0.90  # at which the annotator goes on to the next picture
@@ -241,8 +242,10 @@ class FromProposals:
         plan = self._plan
         if plan.concept != "trained":
             return given_concept(plan.concept)
-        samples = [AcceptedSample(self._samples[entry["number"]], folder / "masks" / f"{entry['number']}.png")
-                   for entry in earlier]
+        samples: list[PhotoWithMask] = [
+            AcceptedSample(entry["name"], self._samples[entry["number"]], folder / "masks" / f"{entry['number']}.png")
+            for entry in earlier
+        ]
         before = [number for number in trainings(len(self._nothing)) if number < learnt]
         start = folder / f"model_{before[-1]}" if before else None
         recipe = Recipe(minutes=plan.minutes, batch_size=min(16, learnt - 1))

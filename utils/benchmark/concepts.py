@@ -17,17 +17,13 @@ FIRST_TRAINING, GROWTH = 5, 1.5
 THRESHOLD = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass
 class AcceptedSample:
     """A photo with the mask that the annotator accepted, as utils.segment trains on it."""
 
+    name: str
     sample: Any
     mask: Path
-
-    @property
-    def name(self) -> str:
-        """The photo's."""
-        return self.sample.name
 
     def shape(self) -> tuple[int, int]:
         """(H, W) of the photo."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -39,7 +40,7 @@ class ObjectResult:
     prepare_seconds: float = 0.0
     click_seconds: list[float] = field(default_factory=list)
     harness_seconds: float = 0.0
-    mask: np.ndarray | None = None
+    mask: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), bool))
 
 
 def evaluate_object(
@@ -71,7 +72,7 @@ def evaluate_object(
     for k in range(1, clicks + 1):
         prompt = _next_prompt(user, mask, model)
         first = {"prev_mask": initial.astype(np.float32)} if k == 1 and initial is not None else {}
-        prob, seconds = _timed(lambda prompt=prompt, first=first: model.predictor.get_prediction(prompt, **first))
+        prob, seconds = _timed(partial(model.predictor.get_prediction, prompt, **first))
         _check_probabilities(prob, truth.shape)
         mask = prob > model.threshold
         iou, boundary_iou = scorer.score(mask)
@@ -79,8 +80,9 @@ def evaluate_object(
         result.boundary_ious.append(boundary_iou)
         result.click_seconds.append(seconds)
     result.mask = mask
-    if hasattr(user, "clicker"):
-        result.clicks = [(*click.coords, click.is_positive) for click in user.clicker.get_clicks()]
+    if not isinstance(user, (DrawingUser, ReplayDrawings)):
+        result.clicks = [(int(y), int(x), bool(is_positive)) for (y, x), is_positive in
+                         ((click.coords, click.is_positive) for click in user.clicker.get_clicks())]
     else:
         result.interactions = [to_plain(one) for one in user.interactions]
         drawn = {kind_of(one) for one in user.interactions} - {KINDS[0]}
@@ -91,7 +93,7 @@ def evaluate_object(
 
 def _next_prompt(user: User | DrawingUser | ReplayDrawings, mask: np.ndarray, model: Model) -> Any:
     """Lets the user interact, and gives what the model is asked with."""
-    if hasattr(user, "clicker"):
+    if not isinstance(user, (DrawingUser, ReplayDrawings)):
         user.click(mask)
         return user.clicker
     user.interact(mask)

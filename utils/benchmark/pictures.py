@@ -58,9 +58,9 @@ def _draw_line(picture: np.ndarray, places: list[tuple[int, int]], is_positive: 
 
 def _draw_click(picture: np.ndarray, at: tuple[int, int], is_positive: bool) -> None:
     """A disk with its sign, whole even at the edge: (0, 0) is where the exact user clicks when no error is left."""
-    x, y = at = tuple(int(np.clip(c, 10, max(10, side - 11))) for c, side in zip(at, picture.shape[1::-1], strict=True))
-    cv2.circle(picture, at, 9, (255, 255, 255), -1, cv2.LINE_AA)
-    cv2.circle(picture, at, 8, POSITIVE if is_positive else NEGATIVE, -1, cv2.LINE_AA)
+    x, y = (int(np.clip(c, 10, max(10, side - 11))) for c, side in zip(at, picture.shape[1::-1], strict=True))
+    cv2.circle(picture, (x, y), 9, (255, 255, 255), -1, cv2.LINE_AA)
+    cv2.circle(picture, (x, y), 8, POSITIVE if is_positive else NEGATIVE, -1, cv2.LINE_AA)
     cv2.line(picture, (x - 4, y), (x + 4, y), (255, 255, 255), 2)
     if is_positive:
         cv2.line(picture, (x, y - 4), (x, y + 4), (255, 255, 255), 2)

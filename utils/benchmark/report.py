@@ -30,6 +30,7 @@ from utils.benchmark.tables import (
 from utils.benchmark.tasks import Task, read_task
 from utils.files import UserError, read_text
 from utils.images import encode_jpeg, read_labels
+from utils.interactions import Noise
 from utils.plots import Curve, area_axis, count_axis, curves_chart, percent_axis, scatter_chart
 
 STYLE = Path(__file__).with_name("report.css")
@@ -157,7 +158,9 @@ def _harm_table(results: Mapping[str, Result]) -> str:
 
 def _interval(estimate: Estimate) -> str:
     """Its bounds in per cent in small letters, where it has some."""
-    return "" if estimate.low is None else f"<small>{as_percent(estimate.low)} to {as_percent(estimate.high)}</small>"
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f"<small>{as_percent(estimate.low)} to {as_percent(estimate.high)}</small>"
 
 
 def _time_table(results: Mapping[str, Result]) -> str:
@@ -243,7 +246,7 @@ def _pairs_section(run: Run) -> str:
 def _robustness_section(run: Run) -> str:
     if not run.summary.robustness:
         return ""
-    noises = [(name, noise) for name, noise in run.protocol.users if noise is not None]
+    noises = [(name, noise) for name, noise in run.protocol.users if isinstance(noise, Noise)]
     kinds = "; ".join(
         f"{name}: spread {noise.spread:g}, outside {100 * noise.outside:g} %, wrong sign {100 * noise.wrong_sign:g} %"
         for name, noise in noises

@@ -135,8 +135,8 @@ def compare(minuend: Sequence[Record], subtrahend: Sequence[Record]) -> Pair | N
 def _estimate(rows: Sequence[dict[str, float]], records: Sequence[Record]) -> dict[str, Estimate]:
     values = np.array([list(row.values()) for row in rows])
     columns = np.stack(mean_interval(values, [record.cluster for record in records]), axis=1)
-    bounds = ((float(m), *(None if math.isnan(x) else float(x) for x in (a, b))) for m, a, b in columns)
-    return {name: Estimate(*estimate) for name, estimate in zip(rows[0], bounds, strict=True)}
+    found = (Estimate(float(m), *(None if math.isnan(x) else float(x) for x in (a, b))) for m, a, b in columns)
+    return dict(zip(rows[0], found, strict=True))
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def figures_table(
 def _cell(estimate: Estimate | None, write: Callable[[float], str], is_difference: bool) -> str:
     if estimate is None:
         return "–"
-    if estimate.low is None:
+    if estimate.low is None or estimate.high is None:
         return write(estimate.mean)
     mean = write(estimate.mean)
     if is_difference and (estimate.low > 0 or estimate.high < 0):
