@@ -74,8 +74,16 @@ def coco(images, annotations, categories=CATEGORIES, **info) -> dict:
     return {"info": {"d": "é", **info}, "images": listed, "annotations": owned, "categories": list(categories)}
 
 
+def run(*arguments) -> int:
+    """The command's exit status, also where argparse ends it."""
+    try:
+        return main([*map(str, arguments)])
+    except SystemExit as ended:
+        return ended.code
+
+
 def convert_to(out: Path, kind: str, *options, jobs: int = 1) -> int:
-    return main(["convert", kind, "--out", str(out), "--jobs", str(jobs), *map(str, options)])
+    return run("convert", kind, "--out", out, "--jobs", jobs, *options)
 
 
 def read_back(out: Path, split: str = "train") -> dict[str, tuple[list[np.ndarray], list[np.ndarray], Tree]]:

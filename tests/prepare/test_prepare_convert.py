@@ -79,6 +79,13 @@ def test_what_changed_is_made_again_alone(home, change):
     assert areas(home / "out")["b.jpg"] == [(40 if change == "mask" else 20) * 30]
 
 
+def test_rules_count_as_inputs(home, monkeypatch):
+    before = times(home / "out")
+    monkeypatch.setattr("utils.prepare.convert.RULES", 0)
+    assert convert(home, "--split", "train") == 0
+    assert not set(before.items()) & set(times(home / "out").items())
+
+
 def test_settings_count_as_inputs(home):
     for name in "abcd":
         draw_mask(home, name, value=200)

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 from conftest import COCO_IDS, PHOTO_SIZE, REGIONS
+from prepare_helpers import run
 
 from utils.datasets import CocoLvisDataset
-from utils.prepare.__main__ import main
 from utils.prepare.inspect import TILE, draw_sheet, fixed_order, inspect_split
 from utils.prepare.subset import Filters, select
 
@@ -35,7 +35,7 @@ def split(coco_lvis: Path) -> Path:
 def test_counts(coco_lvis, split, tmp_path, capsys):
     (split / "images" / "000000000099.jpg").write_bytes((split / "images" / f"{FIRST}.jpg").read_bytes())
     (split / "masks" / "000000000098.pickle").write_bytes(b"")
-    assert main(["inspect", str(coco_lvis), "--out", str(tmp_path / "report"), "--jobs", "1"]) == 0
+    assert run("inspect", str(coco_lvis), "--out", str(tmp_path / "report"), "--jobs", "1") == 0
     report = json.loads((tmp_path / "report/train.json").read_text())
     expected = {
         "annotated_photos": 3, "checked_photos": 3, "photos_without_annotation": 1, "masks_without_annotation": 1,
@@ -115,7 +115,7 @@ BREAKERS = {
 @pytest.mark.parametrize("damage, reason", BREAKERS.items(), ids=[breaker.__name__ for breaker in BREAKERS])
 def test_what_is_broken_is_named_and_the_rest_is_counted(split, capsys, damage, reason):
     damage(split)
-    assert main(["inspect", str(split), "--jobs", "1"]) == 1
+    assert run("inspect", str(split), "--jobs", "1") == 1
     out, error = capsys.readouterr()
     assert reason in error and SECOND in error and error.count("\n") == 1
     assert "(3 looked at, 1 broken)" in out and " 6  (2 are parts" in out.replace("  objects   ", "")
@@ -127,9 +127,9 @@ def test_a_pickle_that_wants_to_run_something_is_refused(split, capsys):
             return print, ("ran",)
 
     (split / "masks" / f"{SECOND}.pickle").write_bytes(pickle.dumps(Hostile()))
-    assert main(["inspect", str(split), "--jobs", "1"]) == 1
+    assert run("inspect", str(split), "--jobs", "1") == 1
     (split / "hannotation.pickle").write_bytes(pickle.dumps(Hostile()))
-    assert main(["inspect", str(split), "--jobs", "1"]) == 1
+    assert run("inspect", str(split), "--jobs", "1") == 1
     out, error = capsys.readouterr()
     assert "ran" not in out.split() and error.count("refused") == 2
 
@@ -142,8 +142,8 @@ def test_processes_and_limits_change_nothing_else(split):
 
 
 def test_no_coco_lvis_folder(tmp_path, capsys):
-    assert main(["inspect", str(tmp_path)]) == 2
-    assert main(["inspect", str(tmp_path / "nowhere")]) == 2
+    assert run("inspect", str(tmp_path)) == 2
+    assert run("inspect", str(tmp_path / "nowhere")) == 2
     assert "is no COCO_LVIS folder" in capsys.readouterr().err
 
 
@@ -228,11 +228,11 @@ def test_the_choice_depends_on_the_seed_alone_and_grows():
 
 def test_the_list_is_what_training_reads(coco_lvis, split, info, capsys):
     call = ["subset", str(coco_lvis), "--info", str(info), "--licenses", "4", "--list", "mine.json", "--jobs", "1"]
-    assert main(call) == 0
+    assert run(*call) == 0
     assert "allow_list_name='mine.json'" in capsys.readouterr().out
     dataset = CocoLvisDataset(coco_lvis, "train", allow_list_name="mine.json")
     assert [image_id for image_id, _ in dataset.dataset_samples] == [FIRST, THIRD]
-    assert main([*call, "--photos", "1"]) == 0
+    assert run(*call, "--photos", "1") == 0
     assert len(json.loads((split / "mine.json").read_text())) == 1
 
 
@@ -244,7 +244,7 @@ def test_a_converted_split_needs_no_info(tmp_path):
         cv2.imwrite(str(tmp_path / "masks" / f"{name}.png"), np.full((20, 20), value, np.uint8))
     folders = {"--images": "imgs", "--masks": "masks", "--out": "o"}
     call = [f"{option}={tmp_path / name}" for option, name in folders.items()]
-    assert main(["convert", "folder", *call, "--jobs", "1"]) == 0
+    assert run("convert", "folder", *call, "--jobs", "1") == 0
     (chosen,) = select(tmp_path / "o/train", Filters(categories=["4"]))
     lines = (tmp_path / "o/train/objects.jsonl").read_text(encoding="utf-8").splitlines()[1:]
     assert {json.loads(line)["source"] for line in lines if json.loads(line)["id"] == chosen} == {"b.jpg"}
@@ -252,19 +252,19 @@ def test_a_converted_split_needs_no_info(tmp_path):
 
 def test_wrong_calls(coco_lvis, tmp_path, info, capsys):
     call = ["subset", str(coco_lvis), "--jobs", "1"]
-    assert main([*call, "--licenses", "4"]) == 2
+    assert run(*call, "--licenses", "4") == 2
     assert "name COCO's JSON files with --info" in capsys.readouterr().err
-    assert main([*call, "--info", str(info), "--categories", "dgo"]) == 2
+    assert run(*call, "--info", str(info), "--categories", "dgo") == 2
     assert "no photo has the category 'dgo'; did you mean dog?" in capsys.readouterr().err
-    assert main([*call, "--info", str(tmp_path / "nowhere.json")]) == 2
+    assert run(*call, "--info", str(tmp_path / "nowhere.json")) == 2
     annotations = (coco_lvis / "train/hannotation.pickle").read_bytes()
     for name in ("../x.json", "hannotation.pickle", "objects.jsonl", ".."):
-        assert main([*call, "--list", name]) == 2
+        assert run(*call, "--list", name) == 2
     assert (coco_lvis / "train/hannotation.pickle").read_bytes() == annotations
-    assert main(["subset", str(coco_lvis), "--split", "test"]) == 2
-    assert main(["subset", str(coco_lvis), "--split", "../COCO_LVIS/train"]) == 2
-    assert main([*call, "--info", str(info), "--licenses", "9"]) == 1
+    assert run("subset", str(coco_lvis), "--split", "test") == 2
+    assert run("subset", str(coco_lvis), "--split", "../COCO_LVIS/train") == 2
+    assert run(*call, "--info", str(info), "--licenses", "9") == 1
     assert "ask for less" in capsys.readouterr().err
     (tmp_path / "odd.json").write_text('{"images": [3]}')
-    assert main([*call, "--info", str(tmp_path / "odd.json"), "--licenses", "4"]) == 1
+    assert run(*call, "--info", str(tmp_path / "odd.json"), "--licenses", "4") == 1
     assert "odd.json is neither" in capsys.readouterr().err

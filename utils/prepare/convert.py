@@ -26,6 +26,7 @@ from utils.prepare.regions import draw_layers, nest
 
 RECORD = "objects.jsonl"
 NAMED = 5  # names that a sentence spells out
+RULES = 1  # raised when the same inputs give other masks or photos, so that they are made again
 Record = dict[str, dict[str, Any]]
 
 
@@ -230,7 +231,7 @@ class _Convert:
     def _digest(self, task: Task) -> str:
         content = (*([] if task.photo is None else [task.photo]), *task.content)
         parts = [files.file_digest(each) if isinstance(each, Path) else digest(each) for each in content]
-        return digest(json.dumps([self.read.settings, task.source, parts], sort_keys=True).encode())[:32]
+        return digest(json.dumps([RULES, self.read.settings, task.source, parts], sort_keys=True).encode())[:32]
 
     def _is_there(self, entry: dict[str, Any]) -> bool:
         return not entry["categories"] or all(path.exists() for path in _files_of(self.split, entry["id"]))

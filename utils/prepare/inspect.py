@@ -1,10 +1,11 @@
 """Looks at a COCO_LVIS folder: counts, sizes, what is missing or broken, and a contact sheet of overlays."""
 from __future__ import annotations
 
+import colorsys
 import hashlib
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ TILE = (300, 400)  # height, width in pixels
 CAPTION = 24  # pixels of a tile's lower edge
 TILE_GROUND = 232  # grey behind photos that don't fill their tile
 STUFF_COLOUR = (150, 150, 150)
+Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,18 @@ class SplitReport:
     without_annotation: int
     without_photo: int
     checked_of: int
-    problems: list[str] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.problems = [facts.problem for facts in self.facts if facts.problem]
+    @property
+    def problems(self) -> list[str]:
+        """What is broken, a sentence for each photo."""
+        return [facts.problem for facts in self.facts if facts.problem]
 
     def as_dict(self) -> dict[str, Any]:
         """Counts, quartiles, histogram and problems."""
         areas = [area for facts in self.facts for area in facts.areas]
         levels = [level for facts in self.facts for level in facts.levels]
         good = [facts for facts in self.facts if not facts.problem]
+        histogram, _ = np.histogram(areas, bins=[*AREA_BOUNDS, np.inf])
         return {
             "split": str(self.split),
             "annotated_photos": self.checked_of,
@@ -82,7 +86,7 @@ class SplitReport:
             "objects_a_photo": _spread([len(facts.areas) for facts in good]),
             "long_side": _spread([max(facts.size) for facts in good]),
             "short_side": _spread([min(facts.size) for facts in good]),
-            "area_histogram": {str(bound): count for bound, count in zip(AREA_BOUNDS, _histogram(areas), strict=True)},
+            "area_histogram": dict(zip(map(str, AREA_BOUNDS), histogram.tolist(), strict=True)),
             "problems": self.problems,
         }
 
@@ -100,7 +104,7 @@ class SplitReport:
             f"  long side          {_spread_text(counts['long_side'])} pixels",
             f"  short side         {_spread_text(counts['short_side'])} pixels",
             "  area of objects, pixels",
-            *_bars(list(counts["area_histogram"].values())),
+            *_bars(counts["area_histogram"]),
         ]
         if self.without_photo:
             lines.append(f"  {self.without_photo:,} files in masks/ belong to no annotated photo; they are never read")
@@ -204,17 +208,11 @@ def _check_hierarchy(count: int, regions: int, hierarchy: Mapping[int, Any]) -> 
             raise ValueError(f"object {i} is related to {related}")
 
 
-def _histogram(areas: Sequence[int]) -> list[int]:
-    return np.histogram(areas, bins=[*AREA_BOUNDS, np.inf])[0].tolist()
-
-
-def _bars(counts: Sequence[int]) -> list[str]:
-    longest = max(1, *counts)
+def _bars(histogram: Mapping[str, int]) -> list[str]:
+    longest = max(1, *histogram.values())
     bounds = [f"{low:,} to {high - 1:,}" for low, high in pairwise(AREA_BOUNDS)] + [f"{AREA_BOUNDS[-1]:,} and more"]
-    return [
-        f"  {bound:>18}  {'#' * round(BAR * count / longest):<{BAR}} {count:,}"
-        for bound, count in zip(bounds, counts, strict=True)
-    ]
+    return [f"  {bound:>18}  {'#' * round(BAR * count / longest):<{BAR}} {count:,}"
+            for bound, count in zip(bounds, histogram.values(), strict=True)]
 
 
 def _spread(values: Sequence[int]) -> dict[str, int]:
@@ -251,38 +249,29 @@ def _tile(split: Path, image_id: str, count: int) -> np.ndarray:
     height, width = image.shape[:2]
     scale = min((TILE[0] - CAPTION) / height, TILE[1] / width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    labels = np.stack([cv2.resize(layer, size, interpolation=cv2.INTER_NEAREST) for layer in layers])
+    labels = [cv2.resize(layer, size, interpolation=cv2.INTER_NEAREST) for layer in layers]
+    drawn = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     masks = [labels[layer] == label for layer, label in mapping]
-    tinted = _tinted(small, masks[:count], masks[count:])
+    for mask in masks[count:]:
+        _tint(drawn, mask, STUFF_COLOUR, (255, 255, 255))
+    for i in sorted(range(count), key=lambda i: -np.count_nonzero(masks[i])):
+        colour = _colour(i)
+        _tint(drawn, masks[i], colour, colour)
     tile = np.full((*TILE, 3), TILE_GROUND, np.uint8)
     top, left = (TILE[0] - CAPTION - size[1]) // 2, (TILE[1] - size[0]) // 2
-    tile[top : top + size[1], left : left + size[0]] = tinted
+    tile[top : top + size[1], left : left + size[0]] = drawn
     caption = f"{image_id.lstrip('0') or image_id}   {count} objects, {len(mapping) - count} stuff"
     cv2.putText(tile, caption, (4, TILE[0] - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (50, 50, 50), 1, cv2.LINE_AA)
     return tile
 
 
-def _tinted(image: np.ndarray, objects: Sequence[np.ndarray], stuff: Sequence[np.ndarray]) -> np.ndarray:
-    """The image with stuff greyed and objects tinted and outlined, large ones first."""
-    result = image.copy()
-    for mask in stuff:
-        result[mask] = result[mask] * 0.45 + np.array(STUFF_COLOUR) * 0.55
-        _outline(result, mask, (255, 255, 255))
-    ordered = sorted(range(len(objects)), key=lambda i: -np.count_nonzero(objects[i]))
-    for i in ordered:
-        colour = _colour(i)
-        result[objects[i]] = image[objects[i]] * 0.5 + np.array(colour) * 0.5
-        _outline(result, objects[i], colour)
-    return result
+def _tint(image: np.ndarray, mask: np.ndarray, colour: Colour, outline: Colour) -> None:
+    image[mask] = image[mask] * 0.5 + np.array(colour) * 0.5
+    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(image, contours, -1, outline, 1, cv2.LINE_AA)
 
 
-def _outline(image: np.ndarray, mask: np.ndarray, colour: Sequence[int]) -> None:
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(image, contours, -1, tuple(colour), 1, cv2.LINE_AA)
-
-
-def _colour(i: int) -> tuple[int, ...]:
+def _colour(i: int) -> Colour:
     """Strong colours of which neighbours in the list differ much: hues a golden section apart from blue on, RGB."""
-    hue = int(180 * ((0.58 + i * 0.618034) % 1))
-    return tuple(int(v) for v in cv2.cvtColor(np.array([[[hue, 230, 245]]], np.uint8), cv2.COLOR_HSV2RGB)[0, 0])
+    red, green, blue = colorsys.hsv_to_rgb((0.58 + i * 0.618034) % 1, 0.9, 0.96)
+    return round(255 * red), round(255 * green), round(255 * blue)

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from utils.files import UserError, read_json
+from utils.files import UserError, format_size, read_json
 
+MAX_IN_MEMORY = 500_000_000  # bytes of a file that is read whole, where ijson is missing
 MAX_DEPTH = 10_000  # brackets open at once: ijson's time grows with the square of it
 
 
@@ -33,6 +34,9 @@ def _found(path: Path, key: str, *below: str) -> Iterator[Any]:
     try:
         import ijson
     except ImportError:
+        if path.stat().st_size > MAX_IN_MEMORY:
+            raise UserError(f"{path} has {format_size(path.stat().st_size)}, which takes several times that in memory: "
+                            "pip install ijson reads it piece by piece") from None
         content = read_json(path)
         value = content.get(key) if isinstance(content, dict) else None
         yield from (value if isinstance(value, list) else []) if below else [value] * (value is not None)
