@@ -279,6 +279,7 @@ export const en = {
   "colour of label": "Colour of {name}",
   "name of label": "Name of {name}",
   "merge label": "Merge {name} into another label",
+  "really merge": "Give all objects “{name}” the label “{to}”, in all pictures? This can't be undone.",
   "merge into": "merge into…",
   "delete label": "Delete label {name}",
   "delete this label": "Delete this label",

@@ -20,14 +20,21 @@ function row({ name, colour }) {
   const shade = make("input", { type: "color", value: colour, "aria-label": t("colour of label", { name }) });
   shade.onchange = () => ask("/api/labels/change", { name, colour: shade.value });
   const field = make("input", { value: name, maxLength: $("new-label-name").maxLength, "aria-label": t("name of label", { name }) });
-  field.onchange = () => ask("/api/labels/change", { name, to: field.value.trim() });
+  field.onchange = () => rename(name, field.value.trim());
   const others = app.labels.filter((other) => other.name !== name);
   const merge = make("select", { "aria-label": t("merge label", { name }) }, make("option", { value: "", textContent: t("merge into") }),
     ...others.map((other) => make("option", { value: other.name, textContent: other.name })));
-  merge.onchange = () => { if (merge.value) ask("/api/labels/change", { name, to: merge.value }); };
+  merge.onchange = () => rename(name, merge.value);
   const remove = make("button", { textContent: "✕", title: t("delete this label"), "aria-label": t("delete label", { name }) });
   remove.onclick = () => ask("/api/labels/delete", { name });
   return make("li", {}, shade, field, merge, remove);
+}
+
+/** Two labels that become one can't be told apart again; so that is asked first. */
+function rename(name, to) {
+  const isMerge = to !== name && app.labels.some((other) => other.name === to);
+  if (isMerge && !confirm(t("really merge", { name, to }))) showRows();
+  else ask("/api/labels/change", { name, to });
 }
 
 /** Changes labels on the server, in all pictures; the open one is shown with them. */

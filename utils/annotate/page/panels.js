@@ -68,7 +68,7 @@ function scene({ objects, active }, mode) {
   if (active?.mask) {
     add(active.mask, { colour: colourOfObject(active), edge: "#ffffff", fill: layer ? 0 : filling(mode), line: 2.2 });
   }
-  if (app.preview) shapes.push({ outline: app.preview, colour: colourOf(expected()?.label ?? app.label), fill: 0.28, line: 0 });
+  if (app.preview) shapes.push({ outline: app.preview, colour: colourOf(expected()?.label ?? app.label), fill: 0.2, line: 0 });
   return { shapes, layer, ...promptsDrawn() };
 }
 

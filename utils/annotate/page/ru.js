@@ -279,6 +279,7 @@ export const ru = {
   "colour of label": "Цвет класса {name}",
   "name of label": "Название класса {name}",
   "merge label": "Слить {name} с другим классом",
+  "really merge": "Дать всем объектам «{name}» класс «{to}» на всех снимках? Отменить это нельзя.",
   "merge into": "слить с…",
   "delete label": "Удалить класс {name}",
   "delete this label": "Удалить этот класс",
