@@ -118,7 +118,7 @@ class Frame(NamedTuple):
         whole[self.top : self.top + self.height, self.left : self.left + self.width] = box
         return whole
 
-    def to_input(self, points: np.ndarray) -> np.ndarray:
+    def to_input(self, points: Any) -> np.ndarray:
         """Points (N, 2) of the image in pixels of the network input; float, they may lie between pixels."""
         scale = np.array([self.out_height / self.height, self.out_width / self.width])
         moved = (np.asarray(points, np.float64).reshape(-1, 2) - (self.top, self.left) + 0.5) * scale - 0.5
@@ -126,7 +126,7 @@ class Frame(NamedTuple):
             moved[:, 1] = self.out_width - 1 - moved[:, 1]
         return moved
 
-    def to_image(self, points: np.ndarray) -> np.ndarray:
+    def to_image(self, points: Any) -> np.ndarray:
         """The inverse of `to_input`."""
         moved = np.array(points, np.float64).reshape(-1, 2)
         if self.mirrored:
@@ -146,7 +146,7 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     halved first, which OpenCV does at a tenth of the cost (76 and 14 ms for 12 megapixels at 256x192); the last row or
     column of an odd number is left out then, a small part of a pixel of the result.
     """
-    for _ in range(_halvings(*image.shape[:2], height, width)):
+    for _ in range(_halvings(image.shape[0], image.shape[1], height, width)):
         image = _halve(image)
     fewer = min(height, image.shape[0]), min(width, image.shape[1])
     if fewer != image.shape[:2]:
@@ -176,7 +176,7 @@ class ImagePyramid:
 
     def __init__(self, image: np.ndarray, height: int, width: int) -> None:
         self.levels = [image]
-        for _ in range(_halvings(*image.shape[:2], height, width)):
+        for _ in range(_halvings(image.shape[0], image.shape[1], height, width)):
             self.levels.append(_halve(self.levels[-1]))
 
     def frame(self, box: Sequence[int], size: Tuple[int, int]) -> Frame:
@@ -196,8 +196,8 @@ class ImagePyramid:
         level = self._level(*frame[2:6])
         while (frame.top | frame.left) % 2**level:  # the copy's pixels don't begin where the box does
             level -= 1
-        box = [value >> level for value in frame[:4]]
-        return Frame(*box, *frame[4:]).take(self.levels[level])
+        top, left, height, width = (value >> level for value in frame[:4])
+        return frame._replace(top=top, left=left, height=height, width=width).take(self.levels[level])
 
     def _level(self, height: int, width: int, out_height: int, out_width: int) -> int:
         return min(_halvings(height, width, out_height, out_width), len(self.levels) - 1)
@@ -242,11 +242,11 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if self.backbone not in BACKBONES:
             raise ValueError(f"unknown backbone {self.backbone!r}: choose one of {', '.join(BACKBONES)}")
-        for name in ("working_size", "decoder_width", "aspp_rates"):
+        for name in ("working_size", "decoder_width", "aspp_rates"):  # a file must not make this machine build too much
             value = getattr(self, name)
-            numbers = value if isinstance(value, tuple) and value else (value,)
-            if not all(isinstance(n, int) and 1 <= n <= 10_000 for n in numbers):
-                raise ValueError(f"{name} must be whole and between 1 and 10000, not {value!r}")
+            numbers = value if isinstance(value, tuple) and 0 < len(value) < 9 else (value,)
+            if not all(isinstance(n, int) and 1 <= n <= 2048 for n in numbers):
+                raise ValueError(f"{name} must be whole and between 1 and 2048, not {value!r}")
         if not (0 < self.disk_radius <= 10_000 and 0 < self.pred_thr < 1):
             raise ValueError(f"disk_radius {self.disk_radius!r} or pred_thr {self.pred_thr!r} is out of range")
         if not isinstance(self.freeze_norm, bool):
@@ -331,7 +331,7 @@ class ISModel(nn.Module):
         """
         size = image.shape[-2:]
         disks = click_disks(points, size[0], size[1], self.config.disk_radius)
-        rgb = (image[:, :3] - self.mean) / self.std
+        rgb = (image[:, :3] - self.mean) / self.std  # type: ignore[operator]
         inputs = torch.cat([rgb, image[:, 3:], disks.to(image.dtype)], dim=1)
         features = self.backbone(inputs.contiguous(memory_format=torch.channels_last))
         low = self.skip(features["low"])
@@ -369,7 +369,7 @@ def _build_backbone(name: str, pretrained: Union[bool, PathLike]) -> Intermediat
     """A torchvision classifier without its head, at output stride 16, that gives {"low", "high"} features."""
     spec = BACKBONES[name]
     classifier = _build_classifier(spec, pretrained)
-    body = getattr(classifier, spec.body) if spec.body else classifier
+    body: Any = getattr(classifier, spec.body) if spec.body else classifier
     if spec.body:
         _dilate_last_stage(body)
     return IntermediateLayerGetter(body, {spec.low: "low", spec.high: "high"})
@@ -415,7 +415,8 @@ def _widen_first_convolution(backbone: nn.Module) -> None:
     loss .718 against .726 over the second thousand of samples, which were the same for both).
     """
     name, old = next((n, m) for n, m in backbone.named_modules() if isinstance(m, nn.Conv2d))
-    new = nn.Conv2d(6, old.out_channels, old.kernel_size, old.stride, old.padding, bias=old.bias is not None)
+    geometry: Any = {"kernel_size": old.kernel_size, "stride": old.stride, "padding": old.padding}
+    new = nn.Conv2d(6, old.out_channels, **geometry, bias=old.bias is not None)
     with torch.no_grad():
         new.weight.normal_().mul_(old.weight.std())
         new.weight[:, :3] = old.weight
@@ -532,7 +533,9 @@ def _guess_config(state: Dict[str, Tensor]) -> NetworkConfig:
     """
     shapes = {(key, value.shape) for key, value in state.items()}
     project = state.get("project.0.weight")
-    width = NetworkConfig.decoder_width if project is None or not project.ndim else max(1, min(10_000, len(project)))
+    width = NetworkConfig.decoder_width
+    if project is not None and project.ndim > 0:
+        width = max(1, min(2048, len(project)))
 
     def resemblance(config: NetworkConfig) -> int:
         with torch.device("meta"):  # shapes without weights
@@ -600,13 +603,14 @@ class TorchRuntime:
     """
 
     def __init__(self, model: nn.Module, device: Union[str, torch.device]) -> None:
-        while not isinstance(model, ISModel) and isinstance(model, nn.Module):
-            model = getattr(model, "module", None) or getattr(model, "_orig_mod", None)
-        if not isinstance(model, ISModel):
+        inner: Any = model
+        while isinstance(inner, nn.Module) and not isinstance(inner, ISModel):
+            inner = getattr(inner, "module", None) or getattr(inner, "_orig_mod", None)
+        if inner is None or not isinstance(inner, ISModel):
             raise TypeError("a Predictor needs an ISModel, or a Runtime: an object with `config` and `logits(...)`")
-        self.config = model.config
+        self.config = inner.config
         self.device = usable_device(device)
-        self._network = model.folded().float().to(self.device)
+        self._network = inner.folded().float().to(self.device)
 
     def logits(self, inputs: Tensor, points: Tensor) -> Tensor:
         """See `Runtime`."""
@@ -756,7 +760,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: Union[ISModel, nn.Module, Runtime],
+        model: Any,
         device: Union[str, torch.device] = "cpu",
         with_flip: bool = True,
         zoom_in: bool = True,
@@ -897,7 +901,7 @@ class Predictor:
             result.masks.append(mask)
             result.probabilities.append(probability)
             result.ious.append(_iou(truth, mask))
-        result.clicks.extend(map(tuple, _read_clicks(clicker, *self._sides) if clicks else ()))
+        result.clicks.extend((y, x, positive) for y, x, positive in map(_read_click, clicker.get_clicks()))
         return result
 
     def _estimate(self, clicker: Any, prev_mask: Union[np.ndarray, Tensor, None]) -> _Estimate:
@@ -907,8 +911,8 @@ class Predictor:
         clicks = _read_clicks(clicker, *self._sides)
         if prev_mask is not None or clicks[: len(self._start)] != self._start:
             self.reset()
-        known = {(): _Estimate(np.zeros((1, 1), np.float32), Frame(0, 0, *self._sides, 1, 1))}
-        known.update((some, value) for some, value in self._known.items() if clicks[: len(some)] == some)
+        known = {some: value for some, value in self._known.items() if clicks[: len(some)] == some}
+        known[()] = _Estimate(np.zeros((1, 1), np.float32), Frame(0, 0, *self._sides, 1, 1))
         if prev_mask is not None:
             before = _Estimate(_as_probability(prev_mask, *self._sides), Frame(0, 0, *self._sides, *self._sides))
             known[clicks] = self._step(before, clicks)
@@ -932,6 +936,7 @@ class Predictor:
     @torch.no_grad()
     def _forward_pass(self, frame: Frame, last: _Estimate, clicks: Tuple[_Click, ...]) -> _Estimate:
         """The network's estimate in a frame, given all clicks and the last estimate."""
+        assert self._image is not None
         image = torch.from_numpy(self._image.take(frame)).permute(2, 0, 1).float() / 255
         inputs = torch.cat([image, torch.from_numpy(last.seen_in(frame))[None]])[None]
         places = frame.to_input(np.array([click[:2] for click in clicks]))
@@ -964,6 +969,7 @@ class Predictor:
 
     def _frame(self, box: Sequence[int], working_size: float) -> Frame:
         """The frame of a box (top, left, bottom, right) of the image, whose input has about working_size**2 pixels."""
+        assert self._image is not None
         size = input_size(box[2] - box[0], box[3] - box[1], working_size, self.keep_aspect)
         return self._image.frame(box, size)
 
@@ -1048,7 +1054,7 @@ def _as_uint8(image: np.ndarray, value_range: Optional[Tuple[float, float]]) -> 
     return image
 
 
-def _as_probability(mask: Union[np.ndarray, Tensor], height: int, width: int) -> np.ndarray:
+def _as_probability(mask: Any, height: int, width: int) -> np.ndarray:
     """A previous mask, checked, as float32 (H, W) of its own memory."""
     if isinstance(mask, Tensor):
         mask = mask.detach().cpu()
@@ -1306,9 +1312,7 @@ def train_segmentation(
         plan = Plan(phases, folder, photos, held_out, Path(out), chosen, group, start, pretrained, workers, augmentator,
                     epoch_samples, validation_objects, save_seconds,
                     (PATIENCE if own or start else 0) if patience is None else patience)  # fmt: skip
-        comforts = _comforts()
-        lock = comforts.lock(plan) if comforts else contextlib.nullcontext()
-        with lock, StopRequest(minutes, may_insist=group.size == 1) as stop:
+        with _guard(plan, minutes) as stop:
             plan = _prepare(plan, epochs=epochs, fit_minutes=fit_minutes)
             return _train_phases(plan, stop, compares=own or start is not None)
     finally:
@@ -1348,7 +1352,7 @@ class Plan(NamedTuple):
         return self.group.rank == 0
 
 
-def _train_phases(plan: Plan, stop: StopRequest, compares: bool) -> Path:
+def _train_phases(plan: Plan, stop: Any, compares: bool) -> Path:
     """Trains phase after phase; returns the checkpoint of the last one that was begun."""
     for number in range(len(plan.phases)):
         run = open_run(plan, number)
@@ -1380,12 +1384,14 @@ class Session:
         self.out = plan.place(number)
         recipe = run.recipe
         self.epoch_samples = plan.epoch_samples or min(10_000, max(recipe.batch_size, recipe.samples // 10))
-        self.watch = LossWatch(run, log)
+        self.problems: Dict[str, int] = {}  # met since this start
+        self._first = run.seen
+        self._pending: List[Tuple[int, Tensor, Any]] = []  # samples seen, loss and ids of steps
         self._saved = self._timed = time.monotonic()
         if plan.says:
             (self.out / "checkpoints").mkdir(parents=True, exist_ok=True)
 
-    def train(self, stop: StopRequest) -> bool:
+    def train(self, stop: Any) -> bool:
         """The loop: step, flush, save, validate; returns whether the phase was finished.
 
         What all processes do together (flush, stop) happens after batches that all count alike.
@@ -1394,7 +1400,7 @@ class Session:
         total = run.recipe.samples // run.recipe.batch_size
         samples = ClickSamples(plan.photos, run.recipe, plan.augmentator)
         for batch in load_batches(run, samples, plan.workers) if not run.ended_early else ():
-            self.watch.record(run.step(batch), batch)
+            self.record(run.step(batch), batch)
             validates = run.seen % self.epoch_samples < run.recipe.batch_size or run.batch == total
             alone_and_due = plan.group.size == 1 and stop.due
             if not (run.batch % FLUSH_EVERY == 0 or validates or alone_and_due):
@@ -1410,16 +1416,40 @@ class Session:
                 return False
         return True
 
+    def record(self, loss: Tensor, batch: Dict[str, Any]) -> None:
+        """Remembers a step; its loss is read later, so that the device need not be waited for."""
+        self._pending.append((self.run.seen, loss, batch["id"]))
+        for problem in filter(None, "\n".join(batch["problems"]).split("\n")):
+            self.problems[problem] = self.problems.get(problem, 0) + 1
+
     def flush(self) -> None:
-        """Reads the losses of the last steps, and counts the time that they took."""
-        self.watch.flush()
+        """Reads the losses of the last steps, and counts their time; all processes do it after the same batch.
+
+        Raises:
+            TrainingError: in all processes, if in one a loss is not finite (the state on disk is older and good), or
+                too many photos are unreadable.
+        """
+        run = self.run
+        values = torch.stack([loss for _, loss, _ in self._pending]).tolist()
+        failure = reading_failure(self.problems, (run.seen - self._first) / run.group.size)
+        for (seen, _, ids), value in zip(self._pending, values):
+            if not math.isfinite(value):
+                failure = f"loss {value} or a gradient like it after {seen} samples, photos {', '.join(ids)}"
+                failure += "; the last saved state is still good: try a smaller lr"
+                break
+        if run.group.any(failure is not None, run.device):
+            raise TrainingError(failure or "another process of the run has stopped; its message says why")
+        early = [(seen, value) for (seen, _, _), value in zip(self._pending, values) if seen <= CHECK_SAMPLES]
+        for seen, value in early or [(run.seen, float(np.mean(values)))]:
+            self.log.record(seen, value, lr=run.learning_rate)  # adds it to run.losses
+        self._pending.clear()
         now = time.monotonic()
-        self.run.seconds += now - self._timed
+        run.seconds += now - self._timed
         self._timed = now
 
     def validate(self) -> None:
         """Predicts held-out objects with the averaged weights; writes figures, checkpoints, curves, a contact sheet."""
-        for problem, count in self.watch.problems.items():
+        for problem, count in self.problems.items():
             self.log.say(f"could not be read, {count} times: {problem}")
         if not self.plan.says:
             return
@@ -1450,13 +1480,14 @@ class Session:
         """Writes the averaged weights of this moment, with the figures measured with them, if any."""
         plan = self.plan
         before = read_checkpoint(plan.checkpoint(self.number - 1))["training"] if self.number else {"phases": []}
-        record = {
+        record: Dict[str, Any] = {
             "ids": sorted({photo.id for photo in plan.photos}),
             "held_out": [photo.id for photo in plan.held_out],
             "phases": [*before["phases"], self.run.record(figures)],
         }
         if plan.start is not None:
-            record["start"] = {"file": Path(plan.start).name, "sha256": _digest(Path(plan.start).read_bytes())}
+            start = {"file": Path(plan.start).name, "sha256": _digest(Path(plan.start).read_bytes())}
+            record = {**record, "start": start}
         save_model(self.run.ema_model, path, record)
 
     def save_state(self, every: float = 0.0) -> None:
@@ -1472,49 +1503,6 @@ class Session:
             self.save_model(self.plan.checkpoint(self.number), {})
             state = self.out / "state.pth"
             self.log.say(f"stopped after {self.run.seen} samples; the same command goes on from {state}")
-
-
-class LossWatch:
-    """Losses and unreadable photos of a run, read now and then, so that the device need not be waited for."""
-
-    def __init__(self, run: Run, log: Any) -> None:
-        self.run, self.log = run, log
-        self.problems: Dict[str, int] = {}  # met since this start
-        self._first = run.seen
-        self._pending: List[Tuple[int, Tensor, Any]] = []
-
-    def record(self, loss: Tensor, batch: Dict[str, Any]) -> None:
-        """Remembers a step."""
-        self._pending.append((self.run.seen, loss, batch["id"]))
-        for problem in filter(None, "\n".join(batch["problems"]).split("\n")):
-            self.problems[problem] = self.problems.get(problem, 0) + 1
-
-    def flush(self) -> None:
-        """Reads the losses of the steps since the last time; all processes do it after the same batch.
-
-        Raises:
-            TrainingError: in all processes, if in one a loss is not finite (the state on disk is older and good), or
-                too many photos are unreadable.
-        """
-        values = torch.stack([loss for _, loss, _ in self._pending]).tolist()
-        failure = self._loss_failure(values) or reading_failure(
-            self.problems, (self.run.seen - self._first) / self.run.group.size
-        )
-        if self.run.group.any(failure is not None, self.run.device):
-            raise TrainingError(failure or "another process of the run has stopped; its message says why")
-        early = [(seen, value) for (seen, _, _), value in zip(self._pending, values) if seen <= CHECK_SAMPLES]
-        for seen, value in early or [(self._pending[-1][0], float(np.mean(values)))]:
-            self.log.record(seen, value, lr=self.run.learning_rate)  # adds it to run.losses
-        self._pending.clear()
-
-    def _loss_failure(self, values: Sequence[float]) -> Optional[str]:
-        for (seen, _, ids), value in zip(self._pending, values):
-            if not math.isfinite(value):
-                return (
-                    f"loss {value} or a gradient like it after {seen} samples, photos {', '.join(ids)}; the last saved "
-                    "state is still good: try a smaller lr"
-                )
-        return None
 
 
 def reading_failure(problems: Dict[str, int], samples: float) -> Optional[str]:
@@ -1604,45 +1592,11 @@ class Group(NamedTuple):
             torch.distributed.destroy_process_group()
 
 
-class StopRequest:
-    """Ctrl-C, a polite kill or the end of the time asks for a stop after the present step; a second Ctrl-C insists.
-
-    Args:
-        minutes: until the end of the time; without one, there is none.
-        may_insist: False under torchrun, which passes on to its processes the Ctrl-C that they have seen themselves.
-    """
-
-    def __init__(self, minutes: Optional[float] = None, may_insist: bool = True) -> None:
-        self.asked = False
-        self._may_insist = may_insist
-        self._end = math.inf if minutes is None else time.monotonic() + 60 * minutes
-        self._handlers: Dict[int, Any] = {}
-
-    def __enter__(self) -> StopRequest:
-        with contextlib.suppress(ValueError):  # signals reach the main thread only
-            self._handlers = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, _: Any) -> None:
-        if self.asked and self._may_insist and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.asked = True
-
-    @property
-    def due(self) -> bool:
-        """Whether to stop."""
-        return self.asked or time.monotonic() > self._end
-
-
 class TrainPhoto(NamedTuple):
     """A photo of the training data: its place in a dataset, and how many of its objects are no stuff."""
 
     dataset: Any
-    index: int
+    place: int
     instances: int
     id: str
 
@@ -1718,7 +1672,7 @@ def _prepare(plan: Plan, **lengths: Optional[float]) -> Plan:
     if comforts:
         plan = comforts.scale_and_describe(plan, **lengths)
     elif any(length is not None for length in lengths.values()):
-        raise TrainingError("another length of the recipe needs utils/training.py beside solution.py")
+        raise TrainingError("epochs and fit_minutes need utils/training.py beside solution.py")
     ClickSamples(plan.photos, plan.phases[0])[0]  # photos are there, and objects large enough
     for number, phase in enumerate(plan.phases):
         if phase.samples < phase.batch_size:
@@ -1727,6 +1681,22 @@ def _prepare(plan: Plan, **lengths: Optional[float]) -> Plan:
         if path.is_file():  # that of another run is refused before anything is trained
             refuse_other_run(read_plain(path), phase, photos_digest(plan.photos), path)
     return plan
+
+
+class _NoStop:
+    """The stop request of a run without utils/training.py: Ctrl-C ends it at once, and the last saved state remains."""
+
+    due = False
+
+
+def _guard(plan: Plan, minutes: Optional[float]) -> contextlib.AbstractContextManager:
+    """Keeps other runs out of the output folder, and gives what says when to stop: an object with `due`."""
+    comforts = _comforts()
+    if comforts:
+        return comforts.guard(plan, minutes)
+    if minutes is not None:
+        raise TrainingError("a time limit (minutes) needs utils/training.py beside solution.py")
+    return contextlib.nullcontext(_NoStop())
 
 
 def _comforts() -> Any:
@@ -2083,7 +2053,7 @@ class ClickSamples(torch.utils.data.Dataset):
 
     def _scene(self, rng: np.random.Generator, photo: TrainPhoto) -> Optional[Scene]:
         """A photo and one of its objects, both at the recipe's long side; None if no object is large enough."""
-        sample = photo.dataset.get_sample(photo.index)
+        sample = photo.dataset.get_sample(photo.place)
         scale = min(1.0, self.recipe.long_side / max(sample.image.shape[:2]))
         mask = choose_object(rng, sample, photo.instances, self.recipe.min_area / scale**2, self.recipe)
         if mask is None:
@@ -2186,7 +2156,8 @@ def choose_crop(rng: np.random.Generator, mask: np.ndarray, shape: Tuple[int, in
     sides = sides * min(1.0, (np.array([height, width]) / sides).min())
     sides = np.clip(np.round(sides), 2, (height, width)).astype(int)
     corner = np.clip(np.round(middle - sides / 2), 0, np.array([height, width]) - sides).astype(int)
-    return Frame(*map(int, (*corner, *sides, *shape)), mirrored=bool(rng.random() < 0.5))
+    (top, left), (rows, columns) = corner.tolist(), sides.tolist()
+    return Frame(top, left, rows, columns, *shape, mirrored=bool(rng.random() < 0.5))
 
 
 def _paste(rng: np.random.Generator, scene: Scene, other: Scene) -> Scene:
@@ -2210,7 +2181,8 @@ def change_colours(rng: np.random.Generator, image: np.ndarray, recipe: Recipe) 
         image = cv2.filter2D(image, -1, _motion_kernel(rng))
     if rng.random() < recipe.p_jpeg:
         quality = int(rng.integers(25, 80))
-        image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+        encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        image = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
     return image
 
 
@@ -2229,7 +2201,7 @@ def first_points(rng: np.random.Generator, mask: np.ndarray, recipe: Recipe) -> 
     points = np.full((2, MAX_POINTS, 3), -1, np.float32)
     depth = edge_distance(mask)
     if rng.random() < recipe.p_center_click:
-        points[0, 0] = (*np.unravel_index(depth.argmax(), depth.shape), 0)
+        points[0, 0] = (*divmod(int(depth.argmax()), depth.shape[1]), 0)
     else:
         points[0, 0] = (*_random_pixel(rng, depth > 0.3 * depth.max()), 100)
     if rng.random() < recipe.p_more_points:
@@ -2403,7 +2375,7 @@ def validate(
     examples: List[Example] = []
     for number, photo in enumerate(photos[:: max(1, len(photos) // count)][:count]):
         try:
-            sample = photo.dataset.get_sample(photo.index)
+            sample = photo.dataset.get_sample(photo.place)
         except Exception as error:  # as in ClickSamples: named, and no reason to lose the run
             print(f"could not be read, and is not validated on: {photo.id}: {error}", file=sys.stderr)
             continue

@@ -1,6 +1,8 @@
 """Checkpoint files: what is read, what is refused and in which words, and what the shipped one holds."""
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import io
 import os
 import pickle
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import solution
@@ -129,6 +131,35 @@ def test_arbitrary_bytes(tmp_path_factory, noise):
     path.write_bytes(noise)
     with pytest.raises(CheckpointError, match="noise.pth: "):
         solution.read_checkpoint(path)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@given(st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=4), st.booleans())
+@settings(max_examples=120)
+def test_a_file_with_changed_bytes(tmp_path_factory, changes, zipped):
+    path = tmp_path_factory.mktemp("changed") / "changed.pth"
+    config = {"backbone": "mobilenet_v2", "aspp_rates": [3, 6]}
+    content = {"format": 2, "config": config, "state_dict": {"a": torch.ones(2)}}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    changed = bytearray(path.read_bytes())
+    for place, value in changes:
+        changed[int(place * len(changed))] = value
+    path.write_bytes(changed)
+    with contextlib.suppress(CheckpointError):
+        solution._config_of(solution.read_checkpoint(path), path)
+
+
+WEIRD = st.recursive(st.none() | st.booleans() | st.integers(-9, 10**6) | st.floats() | st.text(max_size=12),
+                     lambda inner: st.lists(inner, max_size=9), max_leaves=9)
+
+
+NAMES = [setting.name for setting in dataclasses.fields(NetworkConfig)]
+
+
+@given(st.dictionaries(st.sampled_from([*NAMES, "other"]), WEIRD, max_size=4))
+def test_nonsense_in_a_config(config):
+    with contextlib.suppress(CheckpointError):
+        solution._config_of({"format": 2, "config": config, "state_dict": {}}, "some.pth")
 
 
 def test_a_web_page(path):

@@ -26,6 +26,7 @@ import io
 import itertools
 import json
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ import numpy as np
 import torch
 
 import solution
-from solution import Plan, Recipe, Run, StopRequest, TrainingError, plain_recipe, read_plain, save_plain
+from solution import Plan, Recipe, Run, TrainingError, plain_recipe, read_plain, save_plain
 from utils.files import UserError, folder_lock, read_json, write_json, write_whole
 from utils.misc import contact_sheet, draw_probmap, draw_with_blend_and_clicks
 from utils.plots import Curve, curves_chart, write_svg
@@ -135,6 +136,40 @@ class TrainingLog:
         self._bar.close()
 
 
+class StopRequest:
+    """Ctrl-C, a polite kill or the end of the time asks for a stop after the present step; a second Ctrl-C insists.
+
+    Args:
+        minutes: until the end of the time; without one, there is none.
+        may_insist: False under torchrun, which passes on to its processes the Ctrl-C that they have seen themselves.
+    """
+
+    def __init__(self, minutes: float | None = None, may_insist: bool = True) -> None:
+        self.asked = False
+        self._may_insist = may_insist
+        self._end = math.inf if minutes is None else time.monotonic() + 60 * minutes
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        with contextlib.suppress(ValueError):  # signals reach the main thread only
+            self._handlers = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, _: Any) -> None:
+        if self.asked and self._may_insist and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    @property
+    def due(self) -> bool:
+        """Whether to stop."""
+        return self.asked or time.monotonic() > self._end
+
+
 def write_metrics(history: Sequence[Mapping[str, float]], path: Path) -> None:
     """Writes rows of figures as CSV; the columns are those of all rows, in the order in which they came up."""
     columns = dict.fromkeys(name for row in history for name in row)
@@ -199,14 +234,16 @@ def _click_tiles(image: np.ndarray, truth: np.ndarray, played: solution.Interact
 
 
 @contextlib.contextmanager
-def lock(plan: Plan) -> Iterator[None]:
-    """Keeps other runs out of the output folder."""
-    if not plan.says:
-        yield
-        return
+def guard(plan: Plan, minutes: float | None) -> Iterator[StopRequest]:
+    """Keeps other runs out of the output folder, and hears requests to stop.
+
+    Raises:
+        TrainingError: another run writes there.
+    """
+    lock = folder_lock(plan.out, "training") if plan.says else contextlib.nullcontext()
     try:
-        with folder_lock(plan.out, "training"):
-            yield
+        with lock, StopRequest(minutes, may_insist=plan.group.size == 1) as stop:
+            yield stop
     except UserError as error:
         raise TrainingError(str(error)) from None
 
@@ -239,7 +276,7 @@ def _check_sizes(plan: Plan, most: int = 50) -> None:
     recipe, areas = plan.phases[0], []
     for photo in plan.photos[:: max(1, len(plan.photos) // most)]:
         with contextlib.suppress(Exception):  # unreadable photos are told by the sampler
-            sample = photo.dataset.get_sample(photo.index)
+            sample = photo.dataset.get_sample(photo.place)
             scale = min(1.0, recipe.long_side / max(sample.image.shape[:2]))
             areas += [np.count_nonzero(sample.get_object_mask(i) > 0) * scale**2 for i in sample._objects]
     areas = [area for area in areas if area > 0]
@@ -419,7 +456,8 @@ def training_record(content: Mapping[str, Any]) -> dict[str, Any]:
     training = content.get("training") or {}
     if "phases" in training or not training:
         return training
-    phases, record = [], training
+    phases: list[dict[str, Any]] = []
+    record = training
     while record:
         own = {name: value for name, value in record.items() if name not in ("after", "ids", "held_out")}
         if "recipe" in own:
