@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,8 +192,8 @@ def write_study(plan: Plan, outcomes: Sequence[Outcome], checks: Sequence[float]
     write_json(plan.out / "summary.json", figures, indent=1)
     tables = _tables(figures)
     parts = [f"<header><h1>What proposals save: {html.escape(shown_name(plan.data))}</h1>\n"
-             f"<p>{figures['pictures']} pictures in {plan.orders} orders. {html.escape(EXPLANATION)}</p></header>"]
-    parts.append(f'<section><h2>Costs</h2><div class="tables">{"".join(html_table(*table) for table in tables)}</div>'
+             f"<p>{figures['pictures']} pictures, orders: {plan.orders}. {html.escape(EXPLANATION)}</p></header>"]
+    parts.append(f'<section><h2>Costs</h2><div class="tables">{"".join(map(_as_html, tables))}</div>'
                  f'<div class="charts">{"".join(_charts(plan, outcomes, figures))}</div></section>')
     parts.append(_pictures(plan, outcomes))
     page = PAGE.replace("{style}", read_text(STYLE)).replace("{body}", "\n".join(parts))
@@ -209,10 +210,11 @@ def _tables(figures: dict[str, Any]) -> list[Table]:
             for check, row in figures["checks"].items()]
     tables: list[Table] = [("Clicks a picture to IoU 90 %",
                             [*POLICIES, "saved by always", "saved by gated", "proposal cost more"], rows)]
-    rows = [(span, [f"{row['nothing']:.2f}", *(f"{_show(row[p])}, {_percent(row[p][0], row['nothing'])}" for p in
-                                               ("always", "gated"))])
+    rows = [(span, [f"{row['nothing']:.2f}", *(text for policy in ("always", "gated") for text in
+                                               (_show(row[policy]), _percent(row[policy][0], row["nothing"])))])
             for span, row in figures["spans"].items()]
-    tables.append(("By place in the order, check 1", ["nothing", "saved by always", "saved by gated"], rows))
+    tables.append(("By place in the order, check 1",
+                   ["nothing", "saved by always", "of nothing", "saved by gated", "of nothing"], rows))
     rows = [("given model" if learnt == str(GIVEN) else learnt,
              [str(row["proposals"]), _show(row["iou"], 100), _show(row["saved"])])
             for learnt, row in figures["stages"].items()]
@@ -239,6 +241,13 @@ def _number(value: object) -> str:
 
 def _percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.0f} %" if whole else "0 %"
+
+
+def _as_html(table: Table) -> str:
+    """A table with its intervals in small letters."""
+    caption, columns, rows = table
+    return html_table(caption, columns, [(label, [re.sub(r" \((.*?)\)", r"<small>\1</small>", cell) for cell in cells])
+                                         for label, cells in rows])
 
 
 def _as_text(caption: str, columns: Sequence[str], rows: Sequence[tuple[str, list[str]]]) -> str:
