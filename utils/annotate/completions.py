@@ -60,10 +60,14 @@ def proposed(work: OpenPicture, step: Step) -> Step:
 
 def all_proposed(work: OpenPicture, step: Step) -> Step:
     """Several proposals as finished objects, without those that finished objects cover."""
-    document, taken = finish(work.document), []
-    for done, proposal in enumerate(step["proposals"]):
-        work.progress("Taking proposals", done, len(step["proposals"]))
-        name = work.masks.put(work.protected(document, work.proposal(proposal["proposal"])))
-        if name is not None:
-            taken.append({**proposal, "mask": name})
+    protection, taken = work.protection(finish(work.document)), []
+    protection = None if protection is None else protection.copy()  # the masks that are put are counted meanwhile
+    with work.masks.at_once():
+        for done, proposal in enumerate(step["proposals"]):
+            work.progress("Taking proposals", done, len(step["proposals"]))
+            mask = masks.without(work.proposal(proposal["proposal"]), protection)
+            name = work.masks.put(mask)
+            if name is not None:
+                work.masks.expect(name, mask)
+                taken.append({**proposal, "mask": name})
     return {**step, "proposals": taken}

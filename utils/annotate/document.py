@@ -196,9 +196,13 @@ def take_proposal(document: Document, step: Step) -> Document:
 
 def accept_proposals(document: Document, step: Step) -> Document:
     """Proposals as finished objects."""
-    for proposal in step["proposals"]:
-        document = finish(take_proposal(document, {**step, **proposal}))
-    return document
+    document = finish(document)
+    objects = tuple(
+        Target(number, step["label"], mask=proposal["mask"], initial=InitialMask(proposal["mask"], 0),
+               proposal=proposal["proposal"])
+        for number, proposal in enumerate(step["proposals"], start=document.next_id))
+    return replace(document, objects=(*document.objects, *objects), next_id=document.next_id + len(objects),
+                   is_done=document.is_done and not objects, review="" if objects else document.review)
 
 
 def change_settings(document: Document, step: Step) -> Document:

@@ -27,7 +27,7 @@ from .session import Session
 
 IMAGE_CACHE_BYTES = 80 * 2**20
 OUTLINE_CACHE_BYTES = 32 * 2**20
-KEPT_PICTURES = 8
+KEPT_PICTURES = 4
 PROBABILITY_SIDE = 1024  # the page's probability map has sides of at most so many pixels
 MAX_OUTLINES = 500  # asked for at once
 CHANGE_ID = re.compile(r"[0-9A-Za-z-]{8,64}")

@@ -51,7 +51,8 @@ class ExportJob:
             # A project of its own: reading for the export must not push the masks in work out of their cache.
             result = export(Project(self.out), to, kind, only, polygons,
                             progress=lambda done, total: self._tell(kind, done, total))
-            self.state = {"state": "done", "text": f"{result.text(to.resolve())}", "pictures": result.pictures,
+            self.state = {"state": "done", "text": result.text(to.resolve()), "code": "exported",
+                          "values": {"pictures": result.pictures, "folder": shown_name(to.resolve())},
                           "notes": list(result.notes), "format": kind, "download": f"/api/export/{kind}.zip"}
         except AnnotationError as error:
             self.state = {"state": "failed", "text": str(error), "format": kind}

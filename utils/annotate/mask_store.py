@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,9 @@ class MaskStore:
     def __init__(self, folder: Path, trash: Path, cache: ByteCache) -> None:
         self.folder, self.trash = folder, trash
         self._cache = cache
+        self._cover, self._covering = np.zeros((0, 0), np.uint16), Counter[str]()
+        self._boxes: dict[str, tuple[int, int, int, int]] = {}
+        self._is_durable = True
 
     def put(self, mask: np.ndarray) -> str | None:
         """Puts a mask bool (H, W) on the disk; gives its name, None for an empty one."""
@@ -39,10 +44,21 @@ class MaskStore:
         """Puts a map of manual edits uint8 (H, W) on the disk; gives its name, None for an empty one."""
         return self._put(masks.encode_edits(edits), edits) if edits.any() else None
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Masks that are put meanwhile reach the disk together, at the end: one by one thousands take minutes."""
+        self._is_durable = not hasattr(os, "sync")  # Windows
+        try:
+            yield
+        finally:
+            self._is_durable = True
+        if hasattr(os, "sync"):
+            os.sync()
+
     def _put(self, png: bytes, content: np.ndarray) -> str:
         name = masks.file_name(png)
         if not (self.folder / name).exists():
-            write_whole(self.folder / name, png, durable=True)
+            write_whole(self.folder / name, png, durable=self._is_durable)
         self._cache.put((self.folder.name, name), content)
         return name
 
@@ -59,20 +75,39 @@ class MaskStore:
         """A map of manual edits that was put, uint8 (H, W). Not to be changed. Raises as `mask` does."""
         return self._cache.get((self.folder.name, name), lambda: self._read(name))
 
-    def union(self, names: tuple[str, ...]) -> np.ndarray:
-        """All pixels of some masks, at least one: bool (H, W). Not to be changed."""
-        if len(names) == 1:
-            return self.mask(names[0])
-        key, known = (self.folder.name, names), (self.folder.name, names[:-1])
-        if known in self._cache:  # one more was finished; else not one at a time, which is slow for thousands
-            return self._cache.get(key, lambda: self._cache.get(known, dict) | self.mask(names[-1]))
-        return self._cache.get(key, lambda: self._united(names))
+    def cover(self, names: Iterable[str]) -> np.ndarray:
+        """How many of some masks hold each pixel: uint16 (H, W), empty if there are none. Not to be changed.
 
-    def _united(self, names: tuple[str, ...]) -> np.ndarray:
-        whole = self.mask(names[0]).copy()
-        for name in names[1:]:
-            whole |= self.mask(name)
-        return whole
+        What was there at the last call is kept, so that one object more or less costs one mask.
+        """
+        wanted = Counter(names)
+        for changes, sign in ((wanted - self._covering, 1), (self._covering - wanted, -1)):
+            for name in changes.elements():
+                self._count(name, sign)
+        self._covering = wanted
+        return self._cover
+
+    def expect(self, name: str, mask: np.ndarray) -> None:
+        """Counts a mask for the next `cover` while it is at hand; reading thousands again takes long."""
+        self._count(name, 1, mask)
+        self._covering[name] += 1
+
+    def _count(self, name: str, sign: int, mask: np.ndarray | None = None) -> None:
+        mask = self.mask(name) if mask is None else mask
+        if self._cover.shape != mask.shape:
+            self._cover = np.zeros(mask.shape, np.uint16)
+        top, left, bottom, right = self._boxes[name] = masks.bounding_box(mask) or (0, 0, 0, 0)
+        part = self._cover[top:bottom, left:right]
+        np.add(part, mask[top:bottom, left:right], out=part, dtype=np.uint16) if sign > 0 else \
+            np.subtract(part, mask[top:bottom, left:right], out=part, dtype=np.uint16)
+
+    def at(self, names: Iterable[str], y: int, x: int) -> str | None:
+        """The first of some masks that holds a pixel; they have been in `cover`."""
+        for name in names:
+            top, left, bottom, right = self._boxes.get(name, (0, 0, 0, 0))
+            if top <= y < bottom and left <= x < right and self.mask(name)[y, x]:
+                return name
+        return None
 
     def _read(self, name: str) -> np.ndarray:
         if not MASK_NAME.fullmatch(name):

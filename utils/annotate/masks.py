@@ -242,6 +242,16 @@ def even_odd(shape: tuple[int, int], points: np.ndarray) -> np.ndarray:
     return np.bitwise_xor.accumulate(odd[:, :-1], axis=1).view(bool)
 
 
+def without(mask: np.ndarray, cover: np.ndarray | None) -> np.ndarray:
+    """A mask without the pixels that a map (H, W) covers, that is, where it isn't 0."""
+    if cover is None:
+        return mask
+    top, left, bottom, right = bounding_box(mask) or (0, 0, 0, 0)
+    box, kept = np.s_[top:bottom, left:right], np.zeros_like(mask)
+    kept[box] = mask[box] & (cover[box] == 0)
+    return kept
+
+
 # What manual edits decided about a pixel, as values of a map uint8 (H, W)
 UNTOUCHED, ERASED, PAINTED = 0, 127, 255
 

@@ -47,6 +47,7 @@ class OpenPicture:
         self.project, self.picture, self.image, self.shape = project, picture, image, shape
         self.engine, self._proposals, self._outlines, self.progress = engine, proposals, outlines, progress
         self._notes = tuple(notes)
+        self._covered: int | None = None  # the answer to the last change says so, once
         self.masks = project.masks(picture)
         self.session = self._read()
         self.masks.delete_unreferenced(self.session.mask_files())
@@ -79,6 +80,7 @@ class OpenPicture:
             else:
                 after = self._with_step(change)
             before, self.session = self.session, self._written(after)
+        self._covered = self._covered_by(change)
         if after.position == len(after.steps) and len(before.steps) > before.position:
             self.masks.delete_unreferenced(after.mask_files())  # undone steps are gone, their masks with them
 
@@ -126,13 +128,13 @@ class OpenPicture:
 
     def protected(self, document: Document, mask: np.ndarray) -> np.ndarray:
         """A mask without the pixels of finished objects, if they are protected."""
-        others = tuple(target.mask for target in document.objects)
-        if not document.protects or not others:
-            return mask
-        top, left, bottom, right = masks.bounding_box(mask) or (0, 0, 0, 0)
-        box, kept = np.s_[top:bottom, left:right], np.zeros_like(mask)
-        kept[box] = mask[box] & ~self.masks.union(others)[box]
-        return kept
+        return masks.without(mask, self.protection(document))
+
+    def protection(self, document: Document) -> np.ndarray | None:
+        """How many finished objects protect each pixel, uint16 (H, W); None if none does. Not to be changed."""
+        if not document.protects or not document.objects:
+            return None
+        return self.masks.cover(target.mask for target in document.objects)
 
     def proposal(self, number: int) -> np.ndarray:
         """A proposed mask, bool (H, W)."""
@@ -159,7 +161,7 @@ class OpenPicture:
             "objects": [self._object_state(target) for target in document.objects],
             "proposals": proposals,
             "notice": " ".join([*self._notes, *([notice] if notice else [])]) or None,
-            "covered_by": self._covered_by(),
+            "covered_by": self._covered,
         }
 
     def _proposals_left(self) -> tuple[list[int], str | None]:
@@ -211,17 +213,12 @@ class OpenPicture:
         """Many outlines at once, without those that can't be read."""
         return {"masks": _found(self.mask_outline, names), "proposals": _found(self.proposal_outline, numbers)}
 
-    def _covered_by(self) -> int | None:
-        """The protected object under the last step's click, which can't get anything there."""
-        step = self.session.steps[self.session.position - 1] if self.session.position else {}
-        if step.get("op") != "click" or not step["positive"] or not self.document.protects:
+    def _covered_by(self, change: Change) -> int | None:
+        """The protected object under a click, which can't get anything there."""
+        if change["op"] != "click" or not change["positive"] or not self.document.protects:
             return None
-        place = step["y"], step["x"]
-        for target in self.document.objects:
-            outline = self._outline_if_whole(target.mask)
-            if outline and _in_box(place, outline["box"]) and self.masks.mask(target.mask)[place]:
-                return target.id
-        return None
+        name = self.masks.at((target.mask for target in self.document.objects), change["y"], change["x"])
+        return next((target.id for target in self.document.objects if target.mask == name), None)
 
     def preview(self, step: Step) -> np.ndarray:
         """The mask bool (H, W) that a click would give, by a quick model; nothing is saved. For a thread of its own."""
@@ -239,10 +236,6 @@ def _found(get: Callable[[Any], dict[str, Any]], keys: Iterable[Any]) -> dict[st
         except AnnotationError:
             continue
     return found
-
-
-def _in_box(place: tuple[int, int], box: tuple[int, int, int, int] | None) -> bool:
-    return box is not None and box[0] <= place[0] < box[2] and box[1] <= place[1] < box[3]
 
 
 def _prompt_state(prompt: Prompt) -> dict[str, Any]:
