@@ -22,6 +22,7 @@ from utils.segment.segmentation import (
     Settings,
     canvas,
     clean_up,
+    fold_norms,
     get_model,
     iou,
     load_model,
@@ -105,6 +106,19 @@ def test_a_model_without_arguments_becomes_what_was_saved(settings, tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     assert np.abs(probabilities(model, image) - probabilities(saved, image)).max() < 0.01  # half precision
     assert np.array_equal(probabilities(model, image), probabilities(load_model(tmp_path / "model.pth"), image))
+
+
+@pytest.mark.parametrize("settings", EVERY[:5], ids=name)
+def test_folded_norms_change_no_mask(settings):
+    torch.manual_seed(1)
+    model = ConceptModel(settings)
+    for _ in range(3):
+        model(torch.rand(4, 3, 64, 64))  # statistics of their own
+    image = np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    before = probabilities(model, image)
+    fold_norms(model)
+    assert np.abs(probabilities(model, image) - before).max() < 1e-4
+    assert sum(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()) <= 1  # the head's stays
 
 
 def test_numbers_next_to_nothing_are_not_saved(tmp_path, small_model):

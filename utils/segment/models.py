@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from utils.files import PathLike
-from utils.segment.segmentation import MODEL_FILE, ConceptModel, load_model
+from utils.segment.segmentation import MODEL_FILE, ConceptModel, fold_norms, load_model
 
 SHIPPED = {"people": Path(__file__).with_name("people.pth")}  # README says what each was trained on
 
@@ -20,9 +20,11 @@ def model_path(name: PathLike) -> Path:
 
 
 def open_concept_model(name: PathLike, device: str | torch.device = "cpu") -> ConceptModel:
-    """A model for prediction, by the name of a shipped one, its file, or the folder of its training.
+    """A model for prediction alone, by the name of a shipped one, its file, or the folder of its training.
 
     Raises:
         SegmentationError: there is none, or it is no model of this package.
     """
-    return load_model(model_path(name), device)
+    model = load_model(model_path(name), device)
+    fold_norms(model)
+    return model

@@ -15,7 +15,8 @@ import torch
 
 from utils.export import Options, export
 from utils.runtimes import ENGINES, ExportedModel, Request, installed
-from utils.segment.segmentation import ConceptModel, canvas, iou, load_model, nearest_ratio, resize
+from utils.segment.models import open_concept_model
+from utils.segment.segmentation import ConceptModel, canvas, iou, nearest_ratio, resize
 
 WARM_UP_RUNS = 5
 Run = Callable[[np.ndarray], np.ndarray]
@@ -48,7 +49,7 @@ def measure(path: Path, photos: Sequence[np.ndarray], runs: int = 100, device: s
         UserError, SegmentationError: the model can't be read or exported.
     """
     height, width = photos[0].shape[:2]
-    model = load_model(path, device)
+    model = open_concept_model(path, device)
     shape = canvas(nearest_ratio(height, width), model.settings.size)
     runtimes = {"torch": _torch(model), **_exported(path, device)}
     seconds: dict[str, list[float]] = {name: [] for name in runtimes}

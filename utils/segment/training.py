@@ -17,7 +17,7 @@ import torch
 from utils.files import PathLike, UsageError, UserError, folder_lock, read_json, write_json, write_whole
 from utils.misc import draw_probmap, draw_with_blend_and_clicks
 from utils.segment.data import Crop, PhotoWithMask, open_data
-from utils.segment.models import model_path, open_concept_model
+from utils.segment.models import model_path
 from utils.segment.segmentation import (
     MODEL_FILE,
     ConceptModel,
@@ -27,6 +27,7 @@ from utils.segment.segmentation import (
     Training,
     Weights,
     canvas,
+    load_model,
     model_bytes,
     nearest_ratio,
     probabilities,
@@ -165,7 +166,7 @@ class _Run:
         if start is None:
             torch.manual_seed(self.recipe.seed)
             return ConceptModel(settings or Settings(), pretrained)
-        model = open_concept_model(start)
+        model = load_model(model_path(start))
         if settings is not None and settings != model.settings:
             raise UsageError(f"{start} has settings of its own; leave out those of the network")
         return model
