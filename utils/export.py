@@ -66,7 +66,7 @@ def to_onnx(source: Source) -> Any:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of names that two inputs share
         try:
-            program = torch.onnx.export(
+            program: Any = torch.onnx.export(
                 source.network, example, dynamo=True, opset_version=OPSET, input_names=list(source.inputs),
                 output_names=["logits"], dynamic_shapes=[dims] * len(example), verbose=False)
         except Exception as error:  # the exporter raises many kinds, of many lines
@@ -156,14 +156,15 @@ class Difference(NamedTuple):
 @torch.no_grad()
 def compare(source: Source, exported: ExportedModel) -> Difference:
     """Runs both on the scenes."""
-    largest, means, ious = 0.0, [], []
+    largest, means, ious = 0.0, list[float](), list[float]()
     for seed, (height, width) in enumerate(SIZES):
         step = source.side_multiple
         for call in source.calls(render_scene(height // step * step, width // step * step, seed)):
             first = torch.sigmoid(source.torch_logits(*call))
             second = torch.sigmoid(source.exported_logits(exported, *call))
             gap = (first - second).abs()
-            largest, means = max(largest, float(gap.max())), [*means, float(gap.mean())]
+            largest = max(largest, float(gap.max()))
+            means.append(float(gap.mean()))
             ious.append(_iou(first > source.threshold, second > source.threshold))
     return Difference(largest, float(np.mean(means)), min(ious))
 

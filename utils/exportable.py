@@ -31,8 +31,8 @@ class Scene(NamedTuple):
 def render_scene(height: int, width: int, seed: int = 0) -> Scene:
     """A blurred ground with a disk and a rectangle of other colours."""
     rng = np.random.default_rng(seed)
-    image = rng.integers(60, 200, (height, width, 3)).astype(np.uint8)
-    image = cv2.GaussianBlur(image, (0, 0), max(2, height / 40))
+    noise = rng.integers(60, 200, (height, width, 3)).astype(np.uint8)
+    image = cv2.GaussianBlur(noise, (0, 0), max(2, height / 40))
     on, beside = (int(0.4 * height), int(0.35 * width)), (int(0.65 * height), int(0.8 * width))
     colours = rng.integers(0, 256, (2, 3)).tolist()
     cv2.circle(image, on[::-1], int(0.25 * min(height, width)), colours[0], -1, cv2.LINE_AA)
@@ -85,14 +85,15 @@ class ClickModel:
         """Float32 (B, 1, H, W)."""
         return self.model(image, points)["instances"]
 
-    def exported_logits(self, exported: ExportedNetwork, image: Tensor, points: Tensor) -> Tensor:
+    def exported_logits(self, exported: Any, image: Tensor, points: Tensor) -> Tensor:
         """The same by the exported file."""
         return exported.logits(image, points)
 
     def sample_inputs(self, scene: Scene) -> list[Tensor]:
         """Inputs of the exported network for the sample: the second call, without its mirror image."""
         image, points = list(self.calls(scene))[1]
-        return [image[:1], click_disks(points[:1], *image.shape[-2:], self.model.config.disk_radius)]
+        height, width = image.shape[-2:]
+        return [image[:1], click_disks(points[:1], height, width, self.model.config.disk_radius)]
 
 
 class _ClickMaps(nn.Module):
@@ -139,7 +140,7 @@ class SegmentModel:
         """Float32 (B, 1, H, W)."""
         return self.model(image)
 
-    def exported_logits(self, exported: ExportedModel, image: Tensor) -> Tensor:
+    def exported_logits(self, exported: Any, image: Tensor) -> Tensor:
         """The same by the exported file."""
         return torch.from_numpy(exported.run(image.numpy()))
 

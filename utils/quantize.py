@@ -10,6 +10,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,7 +98,8 @@ class _Recorder(TorchRuntime):
         self.feeds: list[dict[str, np.ndarray]] = []
 
     def logits(self, inputs: Tensor, points: Tensor) -> Tensor:
-        disks = click_disks(points, *inputs.shape[-2:], self.config.disk_radius)
+        height, width = inputs.shape[-2:]
+        disks = click_disks(points, height, width, self.config.disk_radius)
         self.feeds.append({"image": inputs.numpy(), "clicks": disks.numpy()})
         return super().logits(inputs, points)
 
@@ -121,7 +123,11 @@ def _of_pairs(data: Path) -> Iterator[Read]:
         raise UsageError(f"--calibrate {data} holds neither imgs/ and masks/ nor COCO_LVIS; name a folder that does")
     photos, masks = (list_pictures(data / room).pictures for room in ("imgs", "masks"))
     for photo, mask in pair_by_name(photos, masks).masks.items():
-        yield lambda photo=photo, mask=mask: (read_photo(photo).pixels, read_labels(mask).values > 0)
+        yield partial(_read_pair, photo, mask)
+
+
+def _read_pair(photo: Path, mask: Path) -> tuple[np.ndarray, np.ndarray]:
+    return read_photo(photo).pixels, read_labels(mask).values > 0
 
 
 def _of_coco_lvis(splits: Sequence[Path]) -> Iterator[Read]:
@@ -132,8 +138,11 @@ def _of_coco_lvis(splits: Sequence[Path]) -> Iterator[Read]:
         layers, mapping = coco_lvis.read_layers(split / "masks" / f"{photo}.pickle")
         mask = max((layers[layer] == label for layer, label in mapping), key=np.count_nonzero, default=None)
         if mask is not None and np.count_nonzero(mask) >= MIN_AREA:
-            image = split / "images" / f"{photo}.jpg"
-            yield lambda image=image, mask=mask: (coco_lvis.read_photo(image), mask)
+            yield partial(_with_photo, split / "images" / f"{photo}.jpg", mask)
+
+
+def _with_photo(photo: Path, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return coco_lvis.read_photo(photo), mask
 
 
 def _spread(items: Sequence[Any], count: int) -> list[Any]:

@@ -244,7 +244,8 @@ class ExportedNetwork(ExportedModel):
         Returns:
             float32 (B, 1, H, W), where the inputs are.
         """
-        disks = click_disks(points.cpu(), *inputs.shape[-2:], self.config.disk_radius)
+        height, width = inputs.shape[-2:]
+        disks = click_disks(points.cpu(), height, width, self.config.disk_radius)
         image = inputs.detach().float().cpu().contiguous().numpy()
         return torch.from_numpy(self.run(image, disks.numpy())).to(inputs.device)
 
@@ -368,8 +369,9 @@ def _read_config(config: dict[str, Any], path: Path) -> NetworkConfig:
     """The network's configuration; a tuple is a list in JSON."""
     known = {field.name for field in fields(NetworkConfig)}
     try:
-        return NetworkConfig(**{key: tuple(value) if isinstance(value, list) else value
-                                for key, value in config.items() if key in known})
+        settings: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value
+                                    for key, value in config.items() if key in known}
+        return NetworkConfig(**settings)
     except (TypeError, ValueError, AttributeError) as error:
         raise RuntimeFileError(f"{path}: its config is not one of this model ({error}); export it again") from None
 

@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 
@@ -18,6 +16,7 @@ from utils.files import UserError, file_digest
 from utils.images import encode_png
 from utils.runtimes import ExportedModel, installed, load_onnx, load_segmenter
 
+onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
 CHECKPOINT = Path(__file__).resolve().parents[2] / "checkpoint.pth"
 
 

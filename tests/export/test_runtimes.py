@@ -9,10 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from onnx import helper
 
 from solution import ISModel
 from utils import runtimes
@@ -21,6 +19,7 @@ from utils.files import UserError
 from utils.models import open_model
 from utils.runtimes import installed, load_onnx, load_openvino
 
+onnx = pytest.importorskip("onnx")
 CHECKPOINT = Path(__file__).resolve().parents[2] / "checkpoint.pth"
 needs_openvino = pytest.mark.skipif(not installed("openvino"), reason="openvino is not installed")
 ENGINES = ["onnxruntime", pytest.param("openvino", marks=needs_openvino)]
@@ -148,7 +147,7 @@ def edit_metadata(**changes: object) -> Callable[[Path], None]:
         found = {prop.key: json.loads(prop.value) for prop in model.metadata_props}
         for key, value in changes.items():
             found[key] = {**found[key], **value} if isinstance(value, dict) else value
-        helper.set_model_props(model, {key: json.dumps(value) for key, value in found.items()})
+        onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in found.items()})
         onnx.save(model, path)
 
     return edit
