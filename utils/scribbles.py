@@ -222,21 +222,25 @@ def polynomial_stroke(rng: np.random.Generator, region: np.ndarray) -> list[Line
     start = near_edge[rng.integers(len(near_edge))].astype(float)
     away = np.linalg.norm(places - start, axis=1)
     far = places[away >= np.quantile(away, 0.7)]
-    end = far[rng.integers(len(far))]
-    along = end - start
-    length = max(float(np.linalg.norm(along)), 1e-6)
-    part = (places - start) @ along / length**2
-    side = (places - start) @ (np.array([-along[1], along[0]]) / length)
-    between = np.flatnonzero((part > 0.2) & (part < 0.8) & (abs(side) < 0.35 * length))
-    chosen = rng.choice(between, size=min(len(between), int(rng.integers(0, 3))), replace=False)
-    chosen = chosen[:1] if len(chosen) == 2 and abs(np.diff(part[chosen])) < 0.15 else chosen  # else it swings out
-    t, offset = np.append(part[chosen], [0, 1]), np.append(side[chosen], [0, 0])
-    curve = np.polynomial.Polynomial.fit(t, offset, len(t) - 1)
-    steps = np.linspace(0, 1, 40)
-    line = start + steps[:, None] * along + curve(steps)[:, None] * np.array([-along[1], along[0]]) / length
-    line = np.clip(line, 0, np.array(region.shape) - 1)
+    line = np.clip(_swing(rng, start, far[rng.integers(len(far))], places), 0, np.array(region.shape) - 1)
     y, x = np.rint(line).astype(int).T
     return [simplify(piece) for piece in sorted(_runs(line, region[y, x]), key=_length, reverse=True)]
+
+
+def _swing(rng: np.random.Generator, start: np.ndarray, end: np.ndarray, places: np.ndarray) -> Line:
+    """A line from start to end by a polynomial through up to two places (N, 2) that lie between."""
+    length = max(float(np.linalg.norm(end - start)), 1e-6)
+    along = (end - start) / length
+    across = np.array([-along[1], along[0]])
+    part, side = (places - start) @ along / length, (places - start) @ across
+    between = np.flatnonzero((part > 0.2) & (part < 0.8) & (abs(side) < 0.35 * length))
+    chosen = rng.choice(between, size=min(len(between), int(rng.integers(0, 3))), replace=False)
+    if len(chosen) == 2 and abs(part[chosen[0]] - part[chosen[1]]) < 0.15:  # the curve would swing out far
+        chosen = chosen[:1]
+    t, offset = np.append(part[chosen], [0, 1]), np.append(side[chosen], [0, 0])
+    curve = np.polynomial.Polynomial.fit(t, offset, len(t) - 1)
+    steps = np.linspace(0, 1, 40)[:, None]
+    return start + steps * length * along + curve(steps) * across
 
 
 def davis_stroke(region: np.ndarray) -> list[Line]:
@@ -280,26 +284,26 @@ def loose_contour(rng: np.random.Generator, region: np.ndarray) -> Line | None:
     outline = _outline(largest_component(region))
     if outline is None:
         return None
-    close = _CloseUp.of(_filled(outline, region.shape))
-    margin = WORKING_SIDE // 4
-    mask = np.pad(close.mask, margin)
-    side = max(close.mask.shape)
+    close, margin = _CloseUp.of(_filled(outline, region.shape)), WORKING_SIDE // 4
+    around = _outline(_loosened(rng, np.pad(close.mask, margin), max(close.mask.shape)))
+    if around is None:
+        return None
+    middle, extent = (around.max(0) + around.min(0)) / 2, np.ptp(around, axis=0)
+    moved = (around - middle) * rng.uniform(0.75, 1.2, 2) + middle + rng.uniform(-1, 1, 2) / 16 * extent
+    last = np.array(region.shape) - 1
+    return _outline(_filled(np.clip(close.restore(moved - margin), 0, last), region.shape))
+
+
+def _loosened(rng: np.random.Generator, mask: np.ndarray, side: int) -> np.ndarray:
+    """A mask grown or shrunk, perhaps made convex, and smoothed, by random parts of `side` pixels."""
     size = 1 + 2 * int(rng.uniform(0, 0.06) * side)
     change = cv2.dilate if rng.random() < 0.5 else cv2.erode
     changed = change(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))) > 0
     mask = changed if changed.any() else mask
     if rng.random() < 0.5:
-        corners = cv2.convexHull(np.argwhere(mask).astype(np.int32))[:, 0]
-        mask = _filled(corners, mask.shape)
+        mask = _filled(cv2.convexHull(np.argwhere(mask).astype(np.int32))[:, 0], mask.shape)
     blurred = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), max(0.5, rng.uniform(0.005, 0.05) * side))
-    mask = blurred >= min(0.5, blurred.max() * 0.9)
-    around = _outline(mask)
-    if around is None:
-        return None
-    middle = (around.max(0) + around.min(0)) / 2
-    moved = (around - middle) * rng.uniform(0.75, 1.2, 2) + middle + rng.uniform(-1, 1, 2) / 16 * np.ptp(around, axis=0)
-    last = np.array(region.shape) - 1
-    return _outline(_filled(np.clip(close.restore(moved - margin), 0, last), region.shape))
+    return blurred >= min(0.5, blurred.max() * 0.9)
 
 
 def _filled(corners: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
