@@ -1035,15 +1035,7 @@ def _as_uint8(image: np.ndarray, value_range: Optional[Tuple[float, float]]) -> 
             raise ValueError(f"value_range {value_range}: give the value that means black and the one that means white")
         image = np.clip((image.astype(np.float32) - low) / (high - low), 0, 1)
     if image.dtype == np.uint16:
-        brightest = int(image.max())
-        if 0 < brightest < 256:
-            raise ValueError(
-                f"a uint16 image with values up to {brightest} is nearly black: give uint8, or the values that mean "
-                "black and white as value_range=(0, 255)"
-            )
-        if 0 < brightest < 4096:
-            text = f"a uint16 image with values up to {brightest} is dark; of 12 bits? value_range=(0, 4095)"
-            warnings.warn(text, stacklevel=4)
+        _check_16_bits(int(image.max()))
         return np.round(image / np.float32(257)).astype(np.uint8)
     if np.issubdtype(image.dtype, np.floating):
         if not (image.min() >= 0 and image.max() <= 1):  # NaN fails every comparison
@@ -1052,6 +1044,18 @@ def _as_uint8(image: np.ndarray, value_range: Optional[Tuple[float, float]]) -> 
     if image.dtype != np.uint8:
         raise ValueError(f"image of type {image.dtype}: give uint8, uint16 or float in [0, 1], or its value_range")
     return image
+
+
+def _check_16_bits(brightest: int) -> None:
+    """Refuses 8-bit values in a uint16 image, and warns of 12-bit ones: both would be taken for a dark picture."""
+    if 0 < brightest < 256:
+        raise ValueError(
+            f"a uint16 image with values up to {brightest} is nearly black: give uint8, or the values that mean "
+            "black and white as value_range=(0, 255)"
+        )
+    if 0 < brightest < 4096:
+        text = f"a uint16 image with values up to {brightest} is dark; of 12 bits? value_range=(0, 4095)"
+        warnings.warn(text, stacklevel=5)
 
 
 def _as_probability(mask: Any, height: int, width: int) -> np.ndarray:
@@ -1308,7 +1312,7 @@ def train_segmentation(
     group = Group.join(chosen)
     try:
         photos, held_out, own = find_training_photos(folder, data)
-        phases = _choose_phases(recipe, start)
+        phases = choose_phases(recipe, start)
         plan = Plan(phases, folder, photos, held_out, Path(out), chosen, group, start, pretrained, workers, augmentator,
                     epoch_samples, validation_objects, save_seconds,
                     (PATIENCE if own or start else 0) if patience is None else patience)  # fmt: skip
@@ -1593,12 +1597,13 @@ class Group(NamedTuple):
 
 
 class TrainPhoto(NamedTuple):
-    """A photo of the training data: its place in a dataset, and how many of its objects are no stuff."""
+    """A photo of the training data: its place in a dataset, how many of its objects are no stuff, and its mask file."""
 
     dataset: Any
     place: int
     instances: int
     id: str
+    masks: Path
 
 
 def find_training_photos(folder: PathLike, data: str) -> Tuple[List[TrainPhoto], List[TrainPhoto], bool]:
@@ -1642,27 +1647,29 @@ def find_photos(folder: PathLike, split: str = "train") -> List[TrainPhoto]:
         raise TrainingError(f"training reads its photos by utils/datasets.py: put utils beside it ({error})") from error
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder; fetch COCO_LVIS, or name where it is")
-    dataset = CocoLvisDataset(folder, split=split, stuff_prob=1.0)
+    dataset, masks = CocoLvisDataset(folder, split=split, stuff_prob=1.0), Path(folder) / split / "masks"
     if not hasattr(dataset, "dataset_samples"):
         raise TrainingError("CocoLvisDataset of utils has no dataset_samples, a list of (image id, annotation)")
     photos = [
-        TrainPhoto(dataset, index, info["num_instance_masks"], str(image_id).zfill(12))
-        for index, (image_id, info) in enumerate(dataset.dataset_samples)
+        TrainPhoto(dataset, index, info["num_instance_masks"], str(name).zfill(12), masks / f"{name}.pickle")
+        for index, (name, info) in enumerate(dataset.dataset_samples)
     ]
     if not photos:
         raise TrainingError(f"{folder}: there are no photos in its split {split}")
     return photos
 
 
-def _choose_phases(recipe: Union[Recipe, Sequence[Recipe], None], start: Optional[PathLike]) -> Tuple[Recipe, ...]:
-    """The phases to train; a start decides their network."""
-    default = SHIPPED if start is None else FINE_TUNING
-    phases = default if recipe is None else (recipe,) if isinstance(recipe, Recipe) else tuple(recipe)
+def choose_phases(recipe: Union[Recipe, Sequence[Recipe], None], start: Optional[PathLike]) -> Tuple[Recipe, ...]:
+    """The phases to train; a start decides their network and, without a recipe, the resolution."""
+    phases = (recipe,) if isinstance(recipe, Recipe) else SHIPPED if recipe is None else tuple(recipe)
     if not phases:
         raise TrainingError("a training needs at least one phase")
     if start is None:
         return phases
     config = _config_of(read_checkpoint(start), start)
+    if recipe is None:
+        size = config.working_size
+        phases = tuple(dataclasses.replace(p, working_size=size, resolutions=((0, size),)) for p in FINE_TUNING)
     return tuple(dataclasses.replace(p, backbone=config.backbone, disk_radius=config.disk_radius) for p in phases)
 
 
@@ -1674,12 +1681,13 @@ def _prepare(plan: Plan, **lengths: Optional[float]) -> Plan:
     elif any(length is not None for length in lengths.values()):
         raise TrainingError("epochs and fit_minutes need utils/training.py beside solution.py")
     ClickSamples(plan.photos, plan.phases[0])[0]  # photos are there, and objects large enough
+    digest = data_digest(plan)
     for number, phase in enumerate(plan.phases):
         if phase.samples < phase.batch_size:
             raise TrainingError(f"{phase.samples} samples are not even one batch of {phase.batch_size}: train longer")
         path = plan.place(number) / "state.pth"
         if path.is_file():  # that of another run is refused before anything is trained
-            refuse_other_run(read_plain(path), phase, photos_digest(plan.photos), path)
+            refuse_other_run(read_plain(path), phase, digest, path)
     return plan
 
 
@@ -1708,8 +1716,8 @@ def _comforts() -> Any:
     return utils.training
 
 
-def refuse_other_run(state: Any, recipe: Recipe, photos: str, path: PathLike) -> None:
-    """Raises TrainingError if a saved state belongs to another recipe or other photos; names what differs."""
+def refuse_other_run(state: Any, recipe: Recipe, data: str, path: PathLike) -> None:
+    """Raises TrainingError if a saved state belongs to another recipe or other data; names what differs."""
     other = state.get("recipe") if isinstance(state, dict) else None
     if not isinstance(other, dict):
         raise TrainingError(f"{path} is no state of a training; use another output folder")
@@ -1717,8 +1725,8 @@ def refuse_other_run(state: Any, recipe: Recipe, photos: str, path: PathLike) ->
     changed = [f"{name} {other.get(name)} there, {own[name]} here" for name in own if other.get(name) != own[name]]
     if changed:
         raise TrainingError(f"{path}: the run has another recipe: {'; '.join(changed)}; use another output folder")
-    if state.get("photos") != photos:
-        raise TrainingError(f"{path}: the run has other photos: give it those again, or use another output folder")
+    if state.get("data") != data:
+        raise TrainingError(f"{path}: the run has other photos, masks or another start: use another output folder")
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -1741,7 +1749,7 @@ def open_run(plan: Plan, number: int) -> Run:
     model = ISModel(config.backbone, False if resumes or before is not None else pretrained, config)
     if before is not None and not resumes:
         _load_strictly(model, read_checkpoint(before)["state_dict"], before)
-    run = Run(recipe, model.to(plan.device, memory_format=torch.channels_last), plan.group, photos_digest(plan.photos))
+    run = Run(recipe, model.to(plan.device, memory_format=torch.channels_last), plan.group, data_digest(plan))
     if resumes:
         run.load_state(read_plain(state_path, plan.device), state_path)
     if plan.group.any(resumes, plan.device) and plan.group.any(not resumes, plan.device):
@@ -1753,9 +1761,12 @@ def _network_config(recipe: Recipe, freeze_norm: bool = True) -> NetworkConfig:
     return NetworkConfig(recipe.backbone, recipe.working_size, recipe.disk_radius, freeze_norm=freeze_norm)
 
 
-def photos_digest(photos: Sequence[TrainPhoto]) -> str:
-    """Which photos these are, in which order: sample i is drawn from their list."""
-    return _digest(" ".join(photo.id for photo in photos).encode())[:16]
+def data_digest(plan: Plan) -> str:
+    """What a run is made from: its photos in their order, since sample i is drawn from their list, masks and start."""
+    parts = [b"" if plan.start is None else Path(plan.start).read_bytes()]
+    for photo in plan.photos:
+        parts += [photo.id.encode(), _digest(photo.masks.read_bytes() if photo.masks.is_file() else b"").encode()]
+    return _digest(b" ".join(parts))[:16]
 
 
 def _digest(content: bytes) -> str:
@@ -1771,10 +1782,10 @@ class Run:
         recipe: of the phase.
         model: on its device, with the weights to begin from.
         group: the processes that train together.
-        photos: digest of the photos.
+        data: digest of what it is trained on.
     """
 
-    def __init__(self, recipe: Recipe, model: ISModel, group: Group = Group(), photos: str = "") -> None:  # noqa: B008
+    def __init__(self, recipe: Recipe, model: ISModel, group: Group = Group(), data: str = "") -> None:  # noqa: B008
         if recipe.batch_size % group.size or recipe.batch_size < 2 * group.size:
             raise TrainingError(
                 f"{group.size} processes can't share batches of {recipe.batch_size}: choose a multiple of their number "
@@ -1782,7 +1793,7 @@ class Run:
             )
         self.recipe = recipe
         self.group = group
-        self.photos = photos
+        self.data = data
         self.device = next(model.parameters()).device
         self.model = model.train()
         self.ema_model = copy.deepcopy(model).eval().requires_grad_(False)
@@ -1809,15 +1820,15 @@ class Run:
         """All of it as tensors and plain containers."""
         parts = {name: getattr(self, name).state_dict() for name in ("model", "ema_model", "optimizer", "scaler")}
         numbers = {name: getattr(self, name) for name in ("batch", "seconds", "ended_early", "losses", "history")}
-        return {**parts, **numbers, "recipe": plain_recipe(self.recipe), "photos": self.photos}
+        return {**parts, **numbers, "recipe": plain_recipe(self.recipe), "data": self.data}
 
     def load_state(self, state: Dict[str, Any], path: PathLike) -> None:
         """Goes on where `state` was taken; `path` names it in errors.
 
         Raises:
-            TrainingError: it belongs to another recipe or other photos; names what differs.
+            TrainingError: it belongs to another recipe or other data; names what differs.
         """
-        refuse_other_run(state, self.recipe, self.photos, path)
+        refuse_other_run(state, self.recipe, self.data, path)
         for name in ("model", "ema_model", "optimizer", "scaler"):
             getattr(self, name).load_state_dict(state[name])
         for name in ("batch", "seconds", "ended_early", "losses", "history"):

@@ -121,11 +121,16 @@ def test_a_run_is_not_resumed_with_another_recipe_or_other_photos(folder, tmp_pa
     with pytest.raises(TrainingError, match=r"lr 0.0005 there, 0.001 here.*another output folder"):
         train(folder, tmp_path, dataclasses.replace(TINY, lr=1e-3))
     state = torch.load(tmp_path / "state.pth", weights_only=True)
-    unnamed = {name: value for name, value in state.items() if name != "photos"}  # as before photos were noted
-    for other in ({**state, "photos": "of another list"}, unnamed):
+    unnamed = {name: value for name, value in state.items() if name != "data"}
+    for other in ({**state, "data": "another"}, unnamed):
         torch.save(other, tmp_path / "state.pth")
-        with pytest.raises(TrainingError, match="other photos.*another output folder"):
+        with pytest.raises(TrainingError, match="other photos, masks or another start: use another output folder"):
             train(folder, tmp_path)
+    torch.save(state, tmp_path / "state.pth")
+    masks = folder / "train" / "masks"
+    (masks / f"{COCO_IDS[0]}.pickle").write_bytes((masks / f"{COCO_IDS[1]}.pickle").read_bytes() + b" ")
+    with pytest.raises(TrainingError, match="other photos, masks"):
+        train(folder, tmp_path)
     (tmp_path / "state.pth").write_bytes(b"damaged")
     with pytest.raises(solution.CheckpointError, match="state.pth: damaged"):
         train(folder, tmp_path)

@@ -35,6 +35,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from tqdm import tqdm
 
 import solution
 from solution import Plan, Recipe, Run, TrainingError, plain_recipe, read_plain, save_plain
@@ -76,8 +77,6 @@ class TrainingLog:
         tiles: Tiles = lambda *row: row,
         headings: Sequence[str] = (),
     ) -> None:
-        from tqdm import tqdm
-
         self.folder, self.unit = Path(folder), unit
         self.history = [] if history is None else history
         self.losses = [] if losses is None else losses
@@ -377,7 +376,7 @@ def with_recipe(given: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `train_segmentation` from those of the command line: the shipped recipe with the given settings."""
     names = {setting.name for setting in dataclasses.fields(Recipe)}
     settings = {name: value for name, value in given.items() if name in names}
-    phases = override(solution.FINE_TUNING if "start" in given else solution.SHIPPED, settings)
+    phases = override(solution.choose_phases(None, given.get("start")), settings)
     return {**{name: value for name, value in given.items() if name not in names}, "recipe": phases}
 
 
