@@ -31,6 +31,13 @@ def test_imgs_and_masks(scenes):
         assert np.array_equal(mask, truth > 127)
 
 
+def test_masks_may_carry_the_photo_s_whole_name_and_hidden_files_are_none(scenes):
+    (scenes / "masks" / "mug.png").rename(scenes / "masks" / "mug.jpg.png")
+    (scenes / "imgs" / "._mug.jpg").write_bytes(b"of another system")
+    assert {sample.name: sample.mask.name for sample in open_data(scenes)}["mug"] == "mug.jpg.png"
+    assert len(open_data(scenes)) == len(SCENES)
+
+
 def test_birds_lie_in_classes_and_their_masks_are_votes(tmp_path):
     for kind, name in (("001.A", "x"), ("001.A", "y"), ("002.B", "x")):
         write(tmp_path / "train" / "images" / kind / f"{name}.jpg", np.zeros((4, 6, 3), np.uint8))
@@ -171,6 +178,11 @@ def tear_mask(folder: Path) -> str:
     return "mug.png"
 
 
+def double_photo(folder: Path) -> str:
+    write(folder / "imgs" / "mug.png", np.zeros((9, 9, 3), np.uint8))
+    return "mug.png is called like .*mug.jpg"
+
+
 def lose_all(folder: Path) -> str:
     shutil.rmtree(folder / "imgs")
     (folder / "imgs").mkdir()
@@ -182,7 +194,7 @@ def lose_folder(folder: Path) -> str:
     return "has no photos with masks"
 
 
-@pytest.mark.parametrize("spoil", [lose_mask, shrink_mask, tear_photo, tear_mask, lose_all, lose_folder])
+@pytest.mark.parametrize("spoil", [lose_mask, shrink_mask, tear_photo, tear_mask, double_photo, lose_all, lose_folder])
 def test_what_cant_be_used_is_named(spoil, scenes):
     reason = spoil(scenes)
     for find in (open_data, find_samples):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,6 +72,8 @@ def _train(options: argparse.Namespace) -> int:
     if not result.is_finished:
         print(f"stopped after {result.seconds / 60:.1f} minutes of training; the same command goes on", file=sys.stderr)
         return 130
+    if os.environ.get("RANK", "0") != "0":  # of torchrun's processes the first one speaks
+        return 0
     print(f"{result.model}: IoU {result.iou:.4f} on {len(result.held_out)} held-out photos, trained on {result.photos} "
           f"for {result.seconds / 60:.1f} minutes")
     if result.model.stat().st_size > UPLOAD_BYTES:

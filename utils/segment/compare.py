@@ -1,8 +1,9 @@
 """The assignment's parts 1 to 3 in one call: encoder-decoder, U-Net and pretrained U-Net on the same split."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -54,8 +55,7 @@ def compare(samples: Sequence[PhotoWithMask], out: PathLike, recipe: Recipe, set
         if not result.is_finished:
             return done
         model = load_model(result.model)
-        inference = Inference()
-        scores = evaluate(held_out, lambda photo, model=model, inference=inference: inference.mask(model, photo))
+        scores = evaluate(held_out, partial(Inference().mask, model))
         done.append(Contestant(name, model, result, scores))
     _write(done, held_out, out, command)
     return done
@@ -84,7 +84,7 @@ def _write(contestants: Sequence[Contestant], held_out: Sequence[PhotoWithMask],
     by_name = {sample.name: sample for sample in held_out}
     pictures = "".join(
         report.pictures(f"{one.name}: {heading.lower()} of {contestants[1].name}", names,
-                        lambda name, one=one: _show(by_name[name], one.model), lambda name: name)
+                        partial(_show, by_name, one.model), lambda name: name)
         for heading, names in list(worst.items())[:1] for one in contestants
     )
     report.write_page(out / "comparison.html", "Encoder-decoder, U-Net, pretrained U-Net", command,
@@ -106,8 +106,8 @@ def _curves(contestants: Sequence[Contestant], out: Path) -> str:
     return curves_chart("Held-out IoU", curves, y_label="IoU", x_label="training")
 
 
-def _show(sample: PhotoWithMask, model: ConceptModel) -> report.Picture:
-    photo, mask = sample.read()
+def _show(samples: Mapping[str, PhotoWithMask], model: ConceptModel, name: str) -> report.Picture:
+    photo, mask = samples[name].read()
     truth = np.where(mask == IGNORED, -1, mask == 1).astype(np.int8)
     return photo, truth, Inference().mask(model, photo)
 

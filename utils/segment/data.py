@@ -31,7 +31,9 @@ MARGIN = 0.25  # of an object's box: around it a photo counts whose other object
 class PhotoWithMask(Protocol):
     """What segmentation.Sample is: a photo and its mask, not yet read."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """By which it is known, unique among the samples."""
 
     def shape(self) -> tuple[int, int]:
         """(H, W) of the photo."""
@@ -194,7 +196,7 @@ def _layer_samples(request: Request) -> list[LayerSample]:
     samples = []
     for image_id, annotation in sorted(annotations.items(), key=lambda item: str(item[0])):
         name = str(image_id)
-        numbers = range(int(annotation["num_instance_masks"]))
+        numbers = list(range(int(annotation["num_instance_masks"])))
         if request.labels:
             names = categories.get(name, ())
             numbers = [i for i in numbers if i < len(names) and names[i] in request.labels]

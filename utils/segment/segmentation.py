@@ -198,6 +198,9 @@ class ConceptModel(nn.Module):
     they describe: whatever was trained, `get_model().load_state_dict(...)` becomes it.
     """
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, settings: Settings, pretrained: Weights = None) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
@@ -230,7 +233,7 @@ class ConceptModel(nn.Module):
     def set_extra_state(self, state: Any) -> None:
         """Nothing is left to do with the settings of a state_dict, see `load_state_dict`."""
 
-    def load_state_dict(self, state_dict: Any, strict: bool = True, **options: Any) -> Any:
+    def load_state_dict(self, state_dict: Any, strict: bool = True, **options: Any) -> Any:  # type: ignore[override]
         """Becomes the network that a state_dict describes, with its weights."""
         settings = settings_of(state_dict)
         if settings != self.settings:
@@ -344,7 +347,7 @@ def read_photo(path: PathLike) -> np.ndarray:
         raise SegmentationError(f"{path} can't be read as a photo ({error}); replace it or leave it out") from error
 
 
-def probabilities(model: nn.Module, image: np.ndarray, flip: bool = False) -> np.ndarray:
+def probabilities(model: ConceptModel, image: np.ndarray, flip: bool = False) -> np.ndarray:
     """How likely each pixel is the object's.
 
     Args:
@@ -366,7 +369,7 @@ def probabilities(model: nn.Module, image: np.ndarray, flip: bool = False) -> np
     return cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR).clip(0, 1)
 
 
-def predict(model: nn.Module, img_path: PathLike) -> np.ndarray:
+def predict(model: ConceptModel, img_path: PathLike) -> np.ndarray:
     """Probabilities float32 (H, W) in [0, 1] for a photo file, in the photo's own size."""
     return probabilities(model, read_photo(img_path))
 
@@ -450,19 +453,23 @@ def find_samples(folder: PathLike) -> List[Sample]:
     else:
         raise SegmentationError(f"{folder} has no photos with masks: it needs folders images and gt, or imgs and masks")
     by_name = {_name(path, masks): path for path in _pictures(masks)}
-    samples = []
+    samples: Dict[str, Sample] = {}
     for photo in _pictures(photos):
         name = _name(photo, photos)
-        if name not in by_name:
+        mask = by_name.get(name + photo.suffix, by_name.get(name))  # cat.jpg.png, or cat.png, for cat.jpg
+        if mask is None:
             raise SegmentationError(f"{photo} has no mask {masks / name}.png; add it or leave the photo out")
-        samples.append(Sample(name, photo, by_name[name]))
+        if name in samples:
+            raise SegmentationError(f"{photo} is called like {samples[name].photo}; rename one, and its mask")
+        samples[name] = Sample(name, photo, mask)
     if not samples:
         raise SegmentationError(f"{photos} has no photos; put some there")
-    return samples
+    return list(samples.values())
 
 
 def _pictures(folder: Path) -> List[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(path for path in found if not path.name.startswith("."))
 
 
 def _name(path: Path, folder: Path) -> str:
@@ -749,7 +756,7 @@ def iou(truth: np.ndarray, mask: np.ndarray) -> float:
     return np.count_nonzero(truth & mask) / union if union else 1.0
 
 
-def sample_iou(model: nn.Module, sample: Any) -> float:
+def sample_iou(model: ConceptModel, sample: Any) -> float:
     """IoU of the prediction for one photo; ignored pixels belong to neither mask."""
     image, mask = sample.read()
     return iou(mask == 1, (probabilities(model, image) > 0.5) & (mask != IGNORED))
