@@ -114,7 +114,7 @@ def test_two_files_that_annotate_one_picture(tmp_path, photos, capsys):
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])
-def test_shapes_lie_on_the_picture_as_viewers_show_it(tmp_path, orientation):
+def test_shapes_lie_on_the_picture_as_viewers_show_it(tmp_path, orientation, capsys):
     upright = np.full((*SIZE, 3), 220, np.uint8)
     upright[5:30, 3:20] = (255, 0, 0)
     (tmp_path / "l").mkdir()
@@ -122,6 +122,7 @@ def test_shapes_lie_on_the_picture_as_viewers_show_it(tmp_path, orientation):
     labelme(tmp_path / "l", "p", [shape("red", corners(5, 30, 3, 20))])
     assert convert(tmp_path, tmp_path / "l") == 0
     assert iou(redness(picture_of(tmp_path / "out", "p.json")), rectangle(5, 30, 3, 20)) > 0.9
+    assert "--frame" not in capsys.readouterr().out, "labelme leaves nothing open"
 
 
 @pytest.mark.parametrize("wrong, reason", [

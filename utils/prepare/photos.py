@@ -32,14 +32,15 @@ class Photo:
     notes: tuple[str, ...] = ()
 
 
-def framed_photo(source: PathLike | bytes, name: str, size: tuple[int, int] | None, frame: Frame = "upright") -> Photo:
+def framed_photo(source: PathLike | bytes, name: str, size: tuple[int, int] | None, frame: Frame | None) -> Photo:
     """Brings a photo into the frame of its masks; a JPEG that needs no change keeps its bytes.
 
     Args:
         source: of any format that utils.images reads.
         name: of the file, for errors.
         size: (H, W) of the masks. Where it fits one frame only, that one is taken.
-        frame: which one is meant where the size leaves it open (square photos, half turns).
+        frame: which one is meant where the size leaves it open (square photos, half turns), which is then remarked;
+            None for annotations that are drawn on upright photos by definition.
 
     Raises:
         ImageError: it is no image, or its size is another.
@@ -52,9 +53,11 @@ def framed_photo(source: PathLike | bytes, name: str, size: tuple[int, int] | No
         (height, width), (mask_height, mask_width) = pixels["upright"].shape[:2], size
         raise ImageError(f"{name} is {width}x{height} pixels, but its annotation {mask_width}x{mask_height}; they must "
                          "be equal")
-    chosen = frame if frame in fitting else fitting[0]
+    wanted: Frame = frame or "upright"
+    chosen = wanted if wanted in fitting else fitting[0]
     other: Frame = "stored" if chosen == "upright" else "upright"
-    remark = TURNED.format(WAYS[chosen], other) if photo.orientation != 1 and len(fitting) == 2 else ""
+    is_open = frame is not None and photo.orientation != 1 and len(fitting) == 2
+    remark = TURNED.format(WAYS[chosen], other) if is_open else ""
     keeps_bytes = photo.is_plain_jpeg and photo.orientation == 1
     jpeg = content if keeps_bytes else encode_jpeg(pixels[chosen])
     return Photo(jpeg, pixels[chosen].shape[:2], remark, tuple(f"{name}: {note}" for note in photo.notes))

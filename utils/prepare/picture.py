@@ -14,7 +14,7 @@ from utils.files import UserError, digest, shown_name
 from utils.images import Frame
 from utils.prepare.photos import Photo, framed_photo
 from utils.prepare.regions import Region
-from utils.prepare.shapes import NoOutlineError
+from utils.prepare.shapes import NoOutlineError, Size
 
 OWN_IDS = 9 * 10**11  # photos that are not COCO's are numbered from here on, far above COCO's ids
 BOXES = "annotations have a box and no outline and were left out"
@@ -38,7 +38,7 @@ class Task:
     photo: Path | None
     content: tuple[Any, ...] = ()
 
-    def read_photo(self, size: tuple[int, int] | None = None, frame: Frame = "upright", content: bytes = b"") -> Photo:
+    def read_photo(self, size: Size | None = None, frame: Frame | None = None, content: bytes = b"") -> Photo:
         """The photo in the frame of masks of a size (H, W), see framed_photo; from `content` if it has no file."""
         return framed_photo(self.photo or content, str(self.photo or shown_name(self.source)), size, frame)
 
