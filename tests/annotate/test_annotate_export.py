@@ -10,14 +10,15 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
+from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 from stub import Annotator, StubModel, stub_editor, write_pictures
 
+from utils.annotate import project as project_module
 from utils.annotate.__main__ import main
 from utils.annotate.editor import Editor
 from utils.annotate.engine import Engine
@@ -31,6 +32,7 @@ from utils.annotate.formats.yolo import as_polygons, divided
 from utils.annotate.import_objects import KINDS, import_objects
 from utils.annotate.project import Project
 from utils.datasets import CocoLvisDataset
+from utils.images import turn_back
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (60, 80)
@@ -207,6 +209,14 @@ def test_an_export_is_a_snapshot(tmp_path):
     assert np.array_equal(cv2.imread(str(tmp_path / "to" / "instances" / "b.png"), -1) > 0, before)
 
 
+def test_sessions_are_parsed_once_for_an_export(tmp_path, monkeypatch):
+    annotated(tmp_path, "a.png", "b.png", "c.png")
+    parsed, parse = [], project_module.from_json
+    monkeypatch.setattr(project_module, "from_json", lambda text, path: parsed.append(path) or parse(text, path))
+    export(Project(tmp_path / "out"), tmp_path / "to", "coco")
+    assert len(parsed) == 3
+
+
 def test_only_approved_pictures(tmp_path):
     editor = annotated(tmp_path, "a.png", "b.png")
     Annotator(editor, 1).do("review", state="approved")
@@ -268,6 +278,44 @@ def test_what_is_exported_comes_in_again(project, tmp_path, kind, taken_as):
     if taken_as == "objects" and kind != "yolo":
         return
     assert iou(whole, np.any(list(truth(project).values()), axis=0)) >= 0.99
+
+
+NAMES = st.sampled_from(["a.jpg", "\u0444\u043e\u0442\u043e 1.jpeg", "a.b.jpg", "x" * 240 + ".jpg", "#1 '&<.jpg"])
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=12), elements=st.integers(0, 3)),
+       st.integers(1, 8), NAMES)
+def test_any_masks_in_any_frame_come_back_the_same(tmp_path_factory, labels, orientation, name):
+    """Holes, parts, lines of one pixel, borders; pictures that a camera turned."""
+    folder = tmp_path_factory.mktemp("round")
+    (folder / "images").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = turn_back(np.repeat(labels[..., None] * 80, 3, axis=2), orientation)
+    Image.fromarray(stored).save(folder / "images" / name, exif=exif)
+    values = [value for value in (1, 2, 3) if (labels == value).any()]
+    if not values:
+        return
+    first = Project(folder / "out", folder / "images")
+    first.save()
+    Image.fromarray(labels).save(folder / "labels.png")
+    (folder / "maps").mkdir()
+    (folder / "labels.png").rename(folder / "maps" / f"{name}.png")
+    import_objects(first, folder / "maps", "png")
+    for kind in FORMATS:
+        export(first, folder / kind, kind)
+        again = Project(folder / f"{kind} again", folder / "images")
+        again.save()
+        import_objects(again, folder / kind / "instances.json" if kind == "coco" else folder / kind, kind)
+        [picture] = again.pictures.values()
+        found = [again.masks(picture).mask(target.mask) for target in again.read_session(picture).document.objects]
+        assert found
+        if kind != "yolo":  # which is exact for larger objects only, see above
+            assert sorted(mask.tobytes() for mask in found) == sorted((labels == each).tobytes() for each in values)
+    coco = COCO(folder / "coco" / "instances.json")
+    drawn = [coco.annToMask(annotation).astype(bool).tobytes() for annotation in coco.dataset["annotations"]]
+    assert sorted(drawn) == sorted((labels == value).tobytes() for value in values)
 
 
 def test_the_masks_of_others_come_in(tmp_path):

@@ -458,6 +458,17 @@ def test_what_is_swapped_in_for_a_picture_is_not_read(client, folder, swap):
         assert answer.status_code == 422 and "a.png" in answer.json()["error"]
 
 
+def test_a_picture_that_was_mended_is_listed_as_such(client, folder):
+    picture_id, path = first_id(client), folder / "images" / "a.png"
+    content = path.read_bytes()
+    path.write_bytes(b"no picture")
+    assert client.get(f"/api/pictures/{picture_id}").status_code == 422
+    assert client.get("/api/project").json()["pictures"][0]["status"] == "unreadable"
+    path.write_bytes(content)
+    assert client.get(f"/api/pictures/{picture_id}").status_code == 200
+    assert client.get("/api/project").json()["pictures"][0]["status"] == "untouched"
+
+
 def entered(app, address: str, token: str) -> TestClient:
     browser = TestClient(app, base_url=address)
     assert browser.get(f"/?token={token}", follow_redirects=False).status_code == 303

@@ -4,12 +4,12 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
 
 
-class ByteCache:
+class ByteCache(Generic[Value]):
     """Keeps what was used last, as long as it all fits; the newest entry is kept in any case.
 
     Args:

@@ -48,6 +48,11 @@ def number(change: Change, name: str, limit: Limit) -> float:
     return int(value) if limit.is_whole else value
 
 
+def whole(change: Change, name: str, low: int, high: int) -> int:
+    """A whole number."""
+    return int(number(change, name, Limit(low, high, is_whole=True)))
+
+
 def flag(change: Change, name: str) -> bool:
     """True or false."""
     if not isinstance(change.get(name), bool):
@@ -99,7 +104,7 @@ def new_object(change: Change, document: Document) -> dict[str, Any]:
 
 
 def _existing(change: Change, document: Document) -> int:
-    object_id = number(change, "object", Limit(1, document.next_id, is_whole=True))
+    object_id = whole(change, "object", 1, document.next_id)
     if document.find(object_id) is None:
         raise AnnotationError("This object doesn't exist any more.", "no_object")
     return object_id
@@ -116,7 +121,7 @@ def _need_active(document: Document, purpose: str) -> None:
 
 def read_click(change: Change, document: Document, shape: Shape) -> Step:
     """A click on a pixel of the picture."""
-    y, x = (number(change, name, Limit(0, side - 1, is_whole=True)) for name, side in zip("yx", shape, strict=True))
+    y, x = (whole(change, name, 0, side - 1) for name, side in zip("yx", shape, strict=True))
     return {"y": y, "x": x, "positive": flag(change, "positive"), **new_object(change, document)}
 
 
@@ -160,10 +165,10 @@ def _need_area(line: list[list[float]], shape: Shape, name: str) -> None:
 def read_delete_prompt(change: Change, document: Document, shape: Shape) -> Step:
     """The number of a prompt of the object in work."""
     _need_active(document, "delete a click of")
-    count = len(document.active.prompts)
+    count = len(document.work.prompts)
     if count == 0:
         raise AnnotationError("The object has no clicks to delete.")
-    return {"index": number(change, "index", Limit(0, count - 1, is_whole=True))}
+    return {"index": whole(change, "index", 0, count - 1)}
 
 
 def read_clear(change: Change, document: Document, shape: Shape) -> Step:
@@ -193,7 +198,7 @@ def _taken(document: Document) -> set[int | None]:
 
 
 def _proposal(change: Change, taken: set[int | None]) -> int:
-    chosen = number(change, "proposal", Limit(0, 2**31, is_whole=True))
+    chosen = whole(change, "proposal", 0, 2**31)
     if chosen in taken:
         raise AnnotationError("This proposal has been taken already.", "taken_proposal")
     return chosen
@@ -238,13 +243,13 @@ def read_relabel(change: Change, document: Document, shape: Shape) -> Step:
     if "object" in change:
         return {"object": _existing(change, document), "label": label_name(change.get("label"))}
     _need_active(document, "label")
-    return {"object": document.active.id, "label": label_name(change.get("label"))}
+    return {"object": document.work.id, "label": label_name(change.get("label"))}
 
 
 def read_finish(change: Change, document: Document, shape: Shape) -> Step:
     """Nothing but an object in work with pixels is needed."""
     _need_active(document, "finish")
-    if document.active.mask is None:
+    if document.work.mask is None:
         raise AnnotationError("The object in work has no pixels yet; click on it, or clear it.", "no_pixels")
     return {}
 

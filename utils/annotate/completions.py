@@ -40,7 +40,7 @@ def drawn(work: OpenPicture, step: Step) -> Step:
     document, is_brush = begin(work.document, step), step["op"] == "brush"
     pixels = masks.stroke(work.shape, step["points"], step["radius"]) if is_brush else \
         masks.polygon(work.shape, step["points"])
-    active = document.active
+    active = document.work
     mask = work.masks.mask(active.mask) if active.mask else np.zeros(work.shape, bool)
     mask = work.protected(document, mask | pixels if step["adds"] else mask & ~pixels)
     edits = work.masks.edits(active.edits) if active.edits else np.zeros(work.shape, np.uint8)

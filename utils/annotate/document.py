@@ -117,6 +117,17 @@ class Document:
     next_id: int = 1
     spent: int = 0
 
+    @property
+    def work(self) -> Target:
+        """The object in work.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if self.active is None:
+            raise ValueError("there is no object in work")
+        return self.active
+
     def find(self, object_id: int) -> Target | None:
         """The object of this id, finished or in work."""
         everything = (*self.objects, *([self.active] if self.active else []))
@@ -136,7 +147,7 @@ def begin(document: Document, step: Step) -> Document:
 
 def _changed(document: Document, **changes: Any) -> Document:
     """Another state of the object in work; touching one takes back that the picture is done."""
-    return replace(document, active=replace(document.active, **changes), is_done=False, review="")
+    return replace(document, active=replace(document.work, **changes), is_done=False, review="")
 
 
 def prompt_of(step: Step) -> Prompt:
@@ -152,7 +163,7 @@ def prompt_of(step: Step) -> Prompt:
 def add_prompt(document: Document, step: Step) -> Document:
     """A click, box, stroke or lasso."""
     document = begin(document, step)
-    active = document.active
+    active = document.work
     initial = active.initial
     if active.mask and (active.is_edited or not (active.prompts or initial)):
         initial = InitialMask(active.mask, len(active.prompts))  # the model shall see the manual edits
@@ -163,7 +174,7 @@ def add_prompt(document: Document, step: Step) -> Document:
 
 def delete_prompt(document: Document, step: Step) -> Document:
     """The object without one of its prompts."""
-    active, index = document.active, step["index"]
+    active, index = document.work, step["index"]
     initial = active.initial
     if initial and index < initial.prompts:
         initial = replace(initial, prompts=initial.prompts - 1)
@@ -184,7 +195,7 @@ def brush(document: Document, step: Step) -> Document:
 def region(document: Document, step: Step) -> Document:
     """A polygon added or cut out, which the next prompts start from."""
     document = begin(document, step)
-    initial = InitialMask(step["mask"], len(document.active.prompts)) if step["mask"] else None
+    initial = InitialMask(step["mask"], len(document.work.prompts)) if step["mask"] else None
     return _changed(document, mask=step["mask"], initial=initial, edits=step["edits"], is_edited=False)
 
 

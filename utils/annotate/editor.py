@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from utils.images import encode_png
+from utils.images import Photo, encode_png
 
 from . import masks
 from .cache import ByteCache
@@ -47,8 +47,9 @@ class Editor:
         self.engine = engine
         self.proposals = proposals or Proposals()
         self._reading = threading.Lock()
-        self._images = ByteCache(IMAGE_CACHE_BYTES, size=lambda photo: photo.pixels.nbytes)
-        self._outlines = ByteCache(OUTLINE_CACHE_BYTES, size=lambda outline: len(outline["path"]) + 200)
+        self._images: ByteCache[Photo] = ByteCache(IMAGE_CACHE_BYTES, size=lambda photo: photo.pixels.nbytes)
+        self._outlines: ByteCache[dict[str, Any]] = ByteCache(
+            OUTLINE_CACHE_BYTES, size=lambda outline: len(outline["path"]) + 200)
         self._open: OrderedDict[str, OpenPicture] = OrderedDict()
         self.work: dict[str, Any] | None = None  # {"text", "done", "total"} of a change that takes long; for any thread
         self.problems = self.proposals.pair(project.pictures.values())
@@ -68,7 +69,7 @@ class Editor:
         """
         return self._photo(picture).pixels
 
-    def _photo(self, picture: Picture) -> Any:
+    def _photo(self, picture: Picture) -> Photo:
         try:
             with self._reading:  # whoever comes second waits, and doesn't decode it again
                 return self._images.get((picture.id, picture.version()), lambda: read_picture(picture))
@@ -94,6 +95,7 @@ class Editor:
                 self.project.mark_unreadable(picture)
                 error.values["backup"] = error.code == "damaged_session" and bool(self.project.read_backup(picture))
                 raise
+            self.project.remember(picture, self._open[picture_id].session)  # it may have been unreadable before
         self._open.move_to_end(picture_id)
         while len(self._open) > KEPT_PICTURES:
             self._open.popitem(last=False)

@@ -187,10 +187,11 @@ class Engine:
 
     def mask(self, picture_id: str, image: Image, target: Target, initial: np.ndarray | None) -> np.ndarray:
         """`probability` above the object's threshold, or else the model's: bool (H, W)."""
-        threshold = target.settings.threshold
-        if threshold is None:
-            threshold = self.model().defaults.threshold
-        return self._interaction(picture_id, target.settings, image).mask(target, initial, threshold)
+        return self._interaction(picture_id, target.settings, image).mask(target, initial, self._threshold(target))
+
+    def _threshold(self, target: Target) -> float:
+        own, default = target.settings.threshold, self.model().defaults.threshold
+        return own if own is not None else default if default is not None else 0.5
 
     def preview(self, picture_id: str, image: Image, shape: tuple[int, int], target: Target,
                 before: np.ndarray | None) -> np.ndarray:
@@ -203,16 +204,15 @@ class Engine:
             target: the object with the prompt.
             before: its mask bool (H, W) without it, if it has one.
         """
-        known, predictor = self._preview or (None, None)
-        if known != picture_id:
-            predictor = self.model().predictor(Settings(working_size=PREVIEW_SIZE))
-            predictor.set_input_image(image())
-            self._preview = picture_id, predictor
+        if self._preview is None or self._preview[0] != picture_id:
+            fresh = self.model().predictor(Settings(working_size=PREVIEW_SIZE))
+            fresh.set_input_image(image())
+            self._preview = picture_id, fresh
+        predictor = self._preview[1]
         clicks = [ModelClick(is_positive, (y, x)) for prompt in target.prompts
                   for y, x, is_positive in as_clicks(prompt, shape)]
         start = (np.zeros(shape, bool) if before is None else before).astype(np.float32)
-        threshold = self.model().defaults.threshold if target.settings.threshold is None else target.settings.threshold
-        return predictor.get_prediction(Clicker(init_clicks=clicks), start) > threshold
+        return predictor.get_prediction(Clicker(init_clicks=clicks), start) > self._threshold(target)
 
     def _interaction(self, picture_id: str, settings: Settings, image: Image) -> _Interaction:
         options = Settings(**{**settings.given(), "threshold": None})
@@ -249,15 +249,20 @@ class _Interaction:
 
     def _begin(self, line: tuple | None, start: np.ndarray | None = None) -> None:
         self._predictor.set_input_image(self._image)
-        self._line, self._start, self._given = line, start, None
+        self._line, self._start = line, start
+        self._given: list | None = None  # the clicks that the predictor was told to go on from the start with
 
     def probability(self, target: Target, initial: np.ndarray | None) -> np.ndarray:
         clicker = self._clicker(target, initial)
-        return self._start if clicker is None else self._predictor.get_prediction(clicker)
+        if clicker is None and self._start is not None:
+            return self._start
+        return self._predictor.get_prediction(clicker or Clicker())
 
     def mask(self, target: Target, initial: np.ndarray | None, threshold: float) -> np.ndarray:
         clicker = self._clicker(target, initial)
-        return self._start > threshold if clicker is None else self._predictor.get_mask(clicker, threshold=threshold)
+        if clicker is None and self._start is not None:
+            return self._start > threshold
+        return self._predictor.get_mask(clicker or Clicker(), threshold=threshold)
 
     def _clicker(self, target: Target, initial: np.ndarray | None) -> Clicker | None:
         """The object's clicks for the predictor, which knows now what they start from; None if a box was the last."""

@@ -29,7 +29,7 @@ class MaskStore:
         cache: shared by all pictures; arrays by (folder's name, file's name).
     """
 
-    def __init__(self, folder: Path, trash: Path, cache: ByteCache) -> None:
+    def __init__(self, folder: Path, trash: Path, cache: ByteCache[np.ndarray]) -> None:
         self.folder, self.trash = folder, trash
         self._cache = cache
         self._cover, self._covering = np.zeros((0, 0), np.uint16), Counter[str]()
@@ -96,7 +96,7 @@ class MaskStore:
         mask = self.mask(name) if mask is None else mask
         if self._cover.shape != mask.shape:
             self._cover = np.zeros(mask.shape, np.uint16)
-        top, left, bottom, right = self._boxes[name] = masks.bounding_box(mask) or (0, 0, 0, 0)
+        top, left, bottom, right = self._boxes[name] = masks.box_of(mask)
         part = self._cover[top:bottom, left:right]
         np.add(part, mask[top:bottom, left:right], out=part, dtype=np.uint16) if sign > 0 else \
             np.subtract(part, mask[top:bottom, left:right], out=part, dtype=np.uint16)

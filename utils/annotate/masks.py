@@ -65,6 +65,11 @@ def bounding_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
     return (y, x, y + height, x + width) if width else None
 
 
+def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """`bounding_box` of a mask that isn't empty; (0, 0, 0, 0) of one that is."""
+    return bounding_box(mask) or (0, 0, 0, 0)
+
+
 def outline(mask: np.ndarray, box: tuple[int, int, int, int] | None = None) -> list[np.ndarray]:
     """The closed polygons around a mask and its holes.
 
@@ -109,7 +114,8 @@ def _loops(beside: list[int], below: list[int]) -> list[list[int]]:
     used = bytearray(len(beside))
     loops = []
     for first in range(len(beside)):
-        loop, corner = [], first
+        loop: list[int] = []
+        corner = first
         while not used[corner]:
             other = beside[corner]
             used[corner] = used[other] = 1
@@ -246,7 +252,7 @@ def without(mask: np.ndarray, cover: np.ndarray | None) -> np.ndarray:
     """A mask without the pixels that a map (H, W) covers, that is, where it isn't 0."""
     if cover is None:
         return mask
-    top, left, bottom, right = bounding_box(mask) or (0, 0, 0, 0)
+    top, left, bottom, right = box_of(mask)
     box, kept = np.s_[top:bottom, left:right], np.zeros_like(mask)
     kept[box] = mask[box] & (cover[box] == 0)
     return kept

@@ -42,7 +42,7 @@ class OpenPicture:
     """
 
     def __init__(self, project: Project, picture: Picture, image: Callable[[], np.ndarray], shape: tuple[int, int],
-                 engine: Engine, proposals: Proposals, outlines: ByteCache, progress: Progress,
+                 engine: Engine, proposals: Proposals, outlines: ByteCache[dict[str, Any]], progress: Progress,
                  notes: Iterable[str] = ()) -> None:
         self.project, self.picture, self.image, self.shape = project, picture, image, shape
         self.engine, self._proposals, self._outlines, self.progress = engine, proposals, outlines, progress
@@ -108,7 +108,7 @@ class OpenPicture:
 
     def render(self, document: Document) -> np.ndarray:
         """The mask bool (H, W) of the object in work: the model's or the initial one, edited, the others protected."""
-        active = document.active
+        active = document.work
         if active.needs_model:
             mask = self.ask(self.engine.mask, active)
         elif active.initial:
@@ -134,7 +134,7 @@ class OpenPicture:
         """How many finished objects protect each pixel, uint16 (H, W); None if none does. Not to be changed."""
         if not document.protects or not document.objects:
             return None
-        return self.masks.cover(target.mask for target in document.objects)
+        return self.masks.cover(_masks_of(document))
 
     def proposal(self, number: int) -> np.ndarray:
         """A proposed mask, bool (H, W)."""
@@ -217,15 +217,19 @@ class OpenPicture:
         """The protected object under a click, which can't get anything there."""
         if change["op"] != "click" or not change["positive"] or not self.document.protects:
             return None
-        name = self.masks.at((target.mask for target in self.document.objects), change["y"], change["x"])
+        name = self.masks.at(_masks_of(self.document), change["y"], change["x"])
         return next((target.id for target in self.document.objects if target.mask == name), None)
 
     def preview(self, step: Step) -> np.ndarray:
         """The mask bool (H, W) that a click would give, by a quick model; nothing is saved. For a thread of its own."""
         document = self.draft(step)
-        target, before = document.active, self.document.active
+        target, before = document.work, self.document.active
         mask = self.masks.mask(before.mask) if before and before.mask else None
         return self.protected(document, self.engine.preview(self.picture.id, self.image, self.shape, target, mask))
+
+
+def _masks_of(document: Document) -> list[str]:
+    return [target.mask for target in document.objects if target.mask]
 
 
 def _found(get: Callable[[Any], dict[str, Any]], keys: Iterable[Any]) -> dict[str, Any]:

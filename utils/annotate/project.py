@@ -14,6 +14,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from utils.files import UserError, digest, folder_lock, os_error_sentence, shown_name, write_json, write_whole
 
 from .cache import ByteCache
@@ -81,11 +83,13 @@ class Project:
         self.labels = [Label(label["name"], label["colour"], label.get("key", label["name"]))
                        for label in remembered.get("labels", [])]
         self._merged: dict[str, str] = dict(remembered.get("merged", {}))
-        for name in (*labels, *(() if self.labels or list(labels) else (DEFAULT_LABEL,))):
+        for name in labels:
             self._add_label(name)
+        if not self.labels:
+            self._add_label(DEFAULT_LABEL)
         self._summaries: dict[str, Summary] = {}
         self.rescan()
-        self._masks = ByteCache(MASK_CACHE_BYTES, size=lambda mask: mask.nbytes)
+        self._masks: ByteCache[np.ndarray] = ByteCache(MASK_CACHE_BYTES, size=lambda mask: mask.nbytes)
 
     # ------------------------------------------------------------------------------------------ the project's file
 

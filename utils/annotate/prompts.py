@@ -1,4 +1,4 @@
-"""Prompts as clicks, for models that understand nothing else; `Model.understands` names the kinds that one does."""
+"""Prompts as clicks and zoom-in boxes, which every click model understands."""
 from __future__ import annotations
 
 import cv2

@@ -60,7 +60,7 @@ class Proposals:
         self._folder = folder
         self._kind = kind
         self._masks: dict[str, Path] = {}
-        self._maps = ByteCache(CACHE_BYTES, size=lambda labels: labels.values.nbytes)
+        self._maps: ByteCache[Labels] = ByteCache(CACHE_BYTES, size=lambda labels: labels.values.nbytes)
 
     def pair(self, pictures: Iterable[Picture]) -> tuple[str, ...]:
         """Finds the mask of each picture; gives a sentence for each that can't be told."""

@@ -180,7 +180,7 @@ class TokenGate:
         if scope["path"] == "/" and scope["method"] == "GET" and is_right:  # a HEAD looks, and doesn't use it up
             return self._let_in(scope)
         sentence = "Open the full address that the server printed last: its token lets one browser in, once."
-        return PlainTextResponse(sentence, 401) if scope["path"] == "/" else refusal(sentence, 401, "no_token")
+        return PlainTextResponse(sentence, 401) if scope["path"] == "/" else refusal(sentence, 401, "need_token")
 
     def _let_in(self, scope: Scope) -> Any:
         session = secrets.token_urlsafe(32)

@@ -75,7 +75,7 @@ class _Service:
         self.editor = editor
         self.project = editor.project
         self._editing, self._reading, self._previewing = (ThreadPoolExecutor(1) for _ in range(3))
-        self._thumbnails = ByteCache(THUMBNAIL_CACHE_BYTES, size=len)
+        self._thumbnails: ByteCache[bytes] = ByteCache(THUMBNAIL_CACHE_BYTES, size=len)
         self._export = ExportJob(editor.project.out)
         self._changes = 0  # that wait or are being carried out
         self._hover = 0  # number of the last preview that was asked for

@@ -52,7 +52,7 @@ class Annotated:
 
     def mask(self, target: Target) -> np.ndarray:
         """Mask bool (H, W) of an object."""
-        return self.masks.mask(target.mask)
+        return self.masks.mask(target.mask or "")
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import numpy as np
 from utils.files import UserError, read_json
 
 from ..errors import AnnotationError
-from ..masks import bounding_box
+from ..masks import box_of
 from ..pictures import Picture
 from .base import Annotated, Found, Writer, match_stem
 from .polygons import edge_polygons, fill_edges
@@ -37,7 +37,7 @@ class CocoWriter(Writer):
         self.images.append({"id": image_id, "file_name": picture.picture.shown_name, "width": width, "height": height})
         for target in picture.objects:
             mask = picture.mask(target)
-            top, left, bottom, right = bounding_box(mask)
+            top, left, bottom, right = box_of(mask)
             self.annotations.append(json.dumps({
                 "id": len(self.annotations) + 1,
                 "image_id": image_id,

@@ -17,7 +17,7 @@ from utils.images import read_labels
 from utils.labels import object_values
 
 from ..errors import AnnotationError
-from ..masks import bounding_box
+from ..masks import box_of
 from ..pictures import Picture
 from .base import Annotated, Found, Writer, files_in, match_stem, read_text
 
@@ -47,7 +47,7 @@ class VocWriter(Writer):
         for number, target in enumerate(picture.objects, start=1):
             mask = picture.mask(target)
             classes[mask], objects[mask] = self.labels[picture.label(target)], number
-            boxes.append(_box(picture.label(target), bounding_box(mask)))
+            boxes.append(_box(picture.label(target), box_of(mask)))
         for folder, values in (("SegmentationClass", classes), ("SegmentationObject", objects)):
             self.write(f"{folder}/{picture.stem}.png", _palette_png(values))
         image = f"{picture.stem}{picture.picture.path.suffix}"

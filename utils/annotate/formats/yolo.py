@@ -60,6 +60,7 @@ def divided(corners: Corners, shape: tuple[int, int]) -> str:
     """Corners as text: x and y of each, divided by width and height."""
     height, width = shape
     texts = []
+    corners = np.concatenate([corners, np.repeat(corners[-1:], max(0, 3 - len(corners)), axis=0)])  # of a pixel or line
     for y, x in corners.tolist():
         texts += [_fraction(x, width), _fraction(y, height)]
     return " ".join(texts)
@@ -120,8 +121,8 @@ def _joined(whole: Corners, ring: Corners, mask: np.ndarray) -> Corners:
 def _nearest_pair(a: Corners, b: Corners) -> tuple[int, int]:
     if len(a) * len(b) <= MAX_PAIRS:
         distances = ((a[:, None, :].astype(np.int64) - b[None, :, :]) ** 2).sum(axis=2)
-        leave, enter = np.unravel_index(int(distances.argmin()), distances.shape)
-        return int(leave), int(enter)
+        first, second = np.unravel_index(int(distances.argmin()), distances.shape)
+        return int(first), int(second)
     leave = int(((a - b[0]) ** 2).sum(axis=1).argmin())
     return leave, int(((b - a[leave]) ** 2).sum(axis=1).argmin())
 
