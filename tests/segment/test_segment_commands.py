@@ -101,7 +101,7 @@ def test_figures_of_known_masks():
 def test_evaluate_writes_a_table_and_a_page(model, scenes, tmp_path, capsys):
     options = ["--out", str(tmp_path / "report"), "--clean", "0.1", "--tta", "flip"]
     assert main(["evaluate", str(model), str(scenes), *options]) == 0
-    assert "against plain" in capsys.readouterr().out
+    assert "flip, clean-up 0.1 − plain, IoU" in capsys.readouterr().out
     with (tmp_path / "report" / "photos.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == sorted(SCENES) and all(0 <= float(row["iou"]) <= 1 for row in rows)

@@ -4,7 +4,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -16,19 +17,25 @@ from utils.files import UsageError, UserError, os_error_sentence, tolerant_outpu
 from utils.images import read_photo
 from utils.segment import report
 from utils.segment.compare import compare, table_text
-from utils.segment.data import FORMATS, find_photos, open_data
-from utils.segment.evaluation import difference, evaluate, summarise, write_csv
+from utils.segment.data import FORMATS, PhotoWithMask, find_photos, open_data
+from utils.segment.evaluation import (
+    Estimate,
+    MakeMask,
+    PhotoScore,
+    difference,
+    evaluate,
+    summarise,
+    write_csv,
+)
 from utils.segment.grade import grade, mark
 from utils.segment.models import model_path, open_concept_model
 from utils.segment.prediction import Inference, count_photos, predict_folder
 from utils.segment.segmentation import (
     AUGMENTATIONS,
     ENCODERS,
-    IGNORED,
     LOSSES,
     NETWORKS,
     NORMS,
-    ConceptModel,
     Recipe,
     SegmentationError,
     Settings,
@@ -135,28 +142,19 @@ def _tell(problems: Sequence[str]) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     model = open_concept_model(options.model, options.device or "cpu")
     samples = open_data(options.data, options.label, options.split)
-    if options.held_out:
-        samples = split_samples(samples)[1]
+    samples = split_samples(samples)[1] if options.held_out else samples
     problems: list[str] = []
-    inference = _inference(options)
-    bar = tqdm(samples, unit="photo", disable=None)
-    scores = evaluate(bar, lambda photo: inference.mask(model, photo), problems)
-    if not scores:
-        return _tell(problems)
-    columns = {_way(inference): summarise(scores)}
-    plain = evaluate(samples, lambda photo: Inference().mask(model, photo), []) if inference != Inference() else []
-    for name, estimate in columns[_way(inference)].items():
-        print(f"{name:16} {estimate.mean:.4f}  ({estimate.low:.4f} to {estimate.high:.4f})")
-    differences = {}
-    if plain:
-        columns["plain"] = summarise(plain)
-        differences = {f"{_way(inference)} − plain": difference(scores, plain)}
-        gain = differences[f"{_way(inference)} − plain"]["IoU a photo"]
-        print(f"{'against plain':16} {gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f}) IoU a photo")
-    if options.out:
-        write_csv(scores, Path(options.out) / "photos.csv")
-        _write_report(options, model, samples, scores, columns, differences)
-        print(Path(options.out) / "report.html")
+    chosen = _inference(options)
+    ways = {_way(way): way for way in (chosen, Inference())}  # with its options, and plain to compare with
+    scores = {name: evaluate(tqdm(samples, name, unit="photo", disable=None), partial(way.mask, model), said)
+              for (name, way), said in zip(ways.items(), (problems, []), strict=False)}
+    if scores[_way(chosen)]:
+        differences = {f"{_way(chosen)} − plain": difference(*scores.values())} if len(scores) == 2 else {}
+        _print_figures(scores[_way(chosen)], differences)
+        if options.out:
+            write_csv(scores[_way(chosen)], Path(options.out) / "photos.csv")
+            _write_report(options, partial(chosen.mask, model), samples, scores, differences)
+            print(Path(options.out) / "report.html")
     return _tell(problems)
 
 
@@ -165,25 +163,30 @@ def _way(inference: Inference) -> str:
     return ", ".join(parts) or "plain"
 
 
-def _write_report(options: argparse.Namespace, model: ConceptModel, samples: Sequence, scores: Sequence,
-                  columns: dict, differences: dict) -> None:
-    by_name, ious = {sample.name: sample for sample in samples}, {score.name: score.iou for score in scores}
+def _print_figures(scores: Sequence[PhotoScore], differences: Mapping[str, Mapping[str, Estimate]]) -> None:
+    rows = {name: (estimate, "") for name, estimate in summarise(scores).items()}
+    rows |= {f"{name}, IoU": (measures["IoU a photo"], "+") for name, measures in differences.items()}
+    for name, (estimate, sign) in rows.items():
+        mean, low, high = (f"{value:{sign}.4f}" for value in (estimate.mean, estimate.low, estimate.high))
+        print(f"{name:16} {mean}  ({low} to {high})")
 
-    def show(name: str) -> report.Picture:
-        photo, mask = by_name[name].read()
-        truth = np.where(mask == IGNORED, -1, mask == 1).astype(np.int8)
-        return photo, truth, _inference(options).mask(model, photo)
 
-    pixels = {name: sample.shape()[0] * sample.shape()[1] for name, sample in by_name.items()}
-    pictures = "".join(report.pictures(heading, names, show, lambda name: f"{name} · IoU {ious[name]:.3f}")
-                       for heading, names in report.choose(scores).items())
-    sections = [report.table(f"{len(scores)} photos", columns)]
+def _write_report(options: argparse.Namespace, make_mask: MakeMask, samples: Sequence[PhotoWithMask],
+                  scores: Mapping[str, list[PhotoScore]], differences: Mapping[str, Mapping[str, Estimate]]) -> None:
+    by_name = {sample.name: sample for sample in samples}
+    first = next(iter(scores.values()))
+    ious = {score.name: score.iou for score in first}
+    pixels = {score.name: int(np.prod(by_name[score.name].shape())) for score in first}
+    pictures = "".join(report.pictures(heading, names, partial(report.shown, by_name, make_mask),
+                                       lambda name: f"{name} · IoU {ious[name]:.3f}")
+                       for heading, names in report.choose(first).items())
+    sections = [report.table(f"{len(first)} photos", {way: summarise(some) for way, some in scores.items()})]
     if differences:
         sections.append(report.table("Paired differences; bold where the interval leaves zero out", differences, True))
-    sections.append(report.charts({"Object size against IoU": report.size_chart({"photos": scores}, pixels)}))
+    sections.append(report.charts({"Object size against IoU": report.size_chart({"photos": first}, pixels)}))
     sections.append(report.picture_section(pictures))
-    report.write_page(Path(options.out) / "report.html", f"{options.model} on {options.data}", options.command_line,
-                      sections)
+    title = f"{options.model} on {options.data}"
+    report.write_page(Path(options.out) / "report.html", title, options.command_line, sections)
 
 
 # ---------------------------------------------------------------------------------------------- grade, speed

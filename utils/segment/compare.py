@@ -1,13 +1,12 @@
 """The assignment's parts 1 to 3 in one call: encoder-decoder, U-Net and pretrained U-Net on the same split."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from utils.files import PathLike, read_text, write_text, write_whole
 from utils.misc import contact_sheet
@@ -16,7 +15,7 @@ from utils.segment import report
 from utils.segment.data import PhotoWithMask
 from utils.segment.evaluation import PhotoScore, difference, evaluate, summarise
 from utils.segment.prediction import Inference
-from utils.segment.segmentation import IGNORED, ConceptModel, Recipe, Settings, Weights, load_model, split_samples
+from utils.segment.segmentation import ConceptModel, Recipe, Settings, Weights, load_model, split_samples
 from utils.segment.training import HEADINGS, TrainingResult, tiles, train
 from utils.training import fit_tile
 
@@ -84,7 +83,7 @@ def _write(contestants: Sequence[Contestant], held_out: Sequence[PhotoWithMask],
     by_name = {sample.name: sample for sample in held_out}
     pictures = "".join(
         report.pictures(f"{one.name}: {heading.lower()} of {contestants[1].name}", names,
-                        partial(_show, by_name, one.model), lambda name: name)
+                        partial(report.shown, by_name, partial(Inference().mask, one.model)), lambda name: name)
         for heading, names in list(worst.items())[:1] for one in contestants
     )
     report.write_page(out / "comparison.html", "Encoder-decoder, U-Net, pretrained U-Net", command,
@@ -104,12 +103,6 @@ def _curves(contestants: Sequence[Contestant], out: Path) -> str:
         column = header.index("iou")
         curves.append(Curve(one.name, [(float(line[0]), float(line[column])) for line in lines]))
     return curves_chart("Held-out IoU", curves, y_label="IoU", x_label="training")
-
-
-def _show(samples: Mapping[str, PhotoWithMask], model: ConceptModel, name: str) -> report.Picture:
-    photo, mask = samples[name].read()
-    truth = np.where(mask == IGNORED, -1, mask == 1).astype(np.int8)
-    return photo, truth, Inference().mask(model, photo)
 
 
 def _write_sheet(contestants: Sequence[Contestant], samples: Sequence[PhotoWithMask], path: Path) -> None:

@@ -15,7 +15,9 @@ from utils.benchmark.pictures import draw_task
 from utils.files import read_text, write_text
 from utils.images import encode_jpeg
 from utils.plots import scatter_chart, value_axis
-from utils.segment.evaluation import Estimate, PhotoScore
+from utils.segment.data import PhotoWithMask
+from utils.segment.evaluation import Estimate, MakeMask, PhotoScore
+from utils.segment.segmentation import IGNORED
 
 SHOWN = 24  # worst photos, and as many random ones
 STYLE = Path(benchmark.__file__).with_name("report.css")
@@ -89,6 +91,12 @@ def pictures(heading: str, names: Sequence[str], show: Callable[[str], Picture],
         figures.append(f'<figure><img src="data:image/jpeg;base64,{jpeg}" alt="{text}">'
                        f"<figcaption>{text}</figcaption></figure>")
     return f'<h3>{html.escape(heading)}</h3><div class="pictures">{"".join(figures)}</div>'
+
+
+def shown(samples: Mapping[str, PhotoWithMask], make_mask: MakeMask, name: str) -> Picture:
+    """What `pictures` shows of a sample."""
+    photo, mask = samples[name].read()
+    return photo, np.where(mask == IGNORED, -1, mask == 1).astype(np.int8), make_mask(photo)
 
 
 def picture_section(content: str) -> str:
