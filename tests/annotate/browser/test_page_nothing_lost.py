@@ -262,3 +262,19 @@ def test_the_last_good_session_is_put_back(browser, serve_process, tmp_path):
     person.settle()
     assert server.clicks("a.png")[:1] == [(30, 40, True)]
     person.leave()
+
+
+@pytest.mark.parametrize("broken", ["Object.defineProperty(window, 'indexedDB', { value: null })",
+                                    "IDBObjectStore.prototype.getAll = () => { throw new Error('damaged'); }"])
+def test_a_browser_without_a_database_annotates_all_the_same(browser, serve, tmp_path, broken):
+    write_pictures(tmp_path / "images", "a.png")
+    server = serve()
+    person = Person(browser, server, init=broken)
+    person.page.route("**/change", lambda route: route.abort())
+    person.click(30, 40)
+    if "null" in broken:
+        person.sees("#banner", "Keep this tab open")
+    person.page.unroute("**/change")
+    person.settle()
+    assert server.clicks("a.png") == [(30, 40, True)]
+    person.leave()

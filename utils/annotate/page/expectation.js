@@ -26,7 +26,7 @@ const EXPECTATIONS = {
   region: begun,
   "take proposal": (_, each) => begun(null, each),
   edit: (_, { object }) => ({ ...app.state.objects.find(({ id }) => id === object), prompts: [] }),
-  relabel: (work, { object, label }) => (work && (object === undefined || object === work.id) ? { ...work, label } : work),
+  relabel: (work, { object, label }) => (work && (object ?? work.id) === work.id ? { ...work, label } : work),
   settings: (work, { settings }) => work && { ...work, settings },
   delete: (work, { object }) => (work?.id === object ? null : work),
   finish: () => null,
@@ -52,7 +52,7 @@ export function pending(op, isMeant = () => true) {
   return outbox.of(app.current).findLast((each) => each.op === op && isMeant(each));
 }
 
-/** After an undo or a redo nobody knows yet; then the server is asked, and its refusal, if it comes to that, is shown. */
+/** After an undo or a redo nobody knows yet; then the server is asked, and its refusal is shown. */
 export function isWorking() {
   return Boolean(expected() ?? pending("undo") ?? pending("redo"));
 }

@@ -30,7 +30,8 @@ function showOptions() {
 }
 
 export async function startExport() {
-  const options = Object.fromEntries(Object.entries(BOXES).map(([name, id]) => [name, $(id).checked && !$(id).closest("[hidden]")]));
+  const isOn = (id) => $(id).checked && !$(id).closest("[hidden]");
+  const options = Object.fromEntries(Object.entries(BOXES).map(([name, id]) => [name, isOn(id)]));
   try {
     app.job = (await call("/api/export", { format: chosenFormat(), ...options })).job;
     showJob();

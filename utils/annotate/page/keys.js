@@ -7,7 +7,8 @@ import { keyShown, t } from "./language.js";
 const BINDINGS = {
   " ": "finish", c: "clear", Delete: "remove", Backspace: "remove", x: "removeLast",
   "Ctrl+z": "undo", "Ctrl+Shift+z": "redo", "Ctrl+y": "redo",
-  v: "toolClick", b: "toolBrush", e: "toolEraser", r: "toolRegion", s: "toolSelect", h: "toolPan", i: "switchSign", m: "toolBox", l: "toolLasso", u: "hideAll",
+  v: "toolClick", b: "toolBrush", e: "toolEraser", r: "toolRegion", s: "toolSelect", h: "toolPan",
+  m: "toolBox", l: "toolLasso", i: "switchSign", u: "hideAll",
   "[": "smallerBrush", "]": "largerBrush",
   Enter: "enter", "Alt+Enter": "cutRegion", Escape: "escape",
   a: "previous", PageUp: "previous", d: "next", PageDown: "next", n: "nextOpen", "/": "search",
@@ -22,13 +23,15 @@ const BINDINGS = {
 // sections of the help sheet: key of the title, then lines of keys and the key of what they do
 const HELP = [
   ["help clicks", [
-    ["key left click", "help positive"], ["key right click, Alt+key click", "help negative"], ["key tap, key long press", "help touch"],
-    ["M", "help box"], ["key drag", "help stroke"], ["L", "help lasso"], ["I", "help sign"], ["Delete", "help delete click"], ["X", "help delete last"], ["Ctrl+Z, Ctrl+Shift+Z", "help undo"],
-    ["C", "help clear"], ["Shift+key arrows", "help aim"], ["G, Shift+G", "help click there"],
+    ["key left click", "help positive"], ["key right click, Alt+key click", "help negative"],
+    ["key tap, key long press", "help touch"], ["M", "help box"], ["key drag", "help stroke"], ["L", "help lasso"],
+    ["I", "help sign"], ["Delete", "help delete click"], ["X", "help delete last"],
+    ["Ctrl+Z, Ctrl+Shift+Z", "help undo"], ["C", "help clear"], ["Shift+key arrows", "help aim"], ["G, Shift+G", "help click there"],
   ]],
   ["help objects", [
-    ["key space", "help finish"], ["1 … 9", "help labels"], ["Ctrl+key click, S", "help select"], ["J, K", "help select next"],
-    ["O, key double click", "help edit"], ["Delete", "help delete object"], ["P", "help protect"], ["U", "help hide"], ["T", "help accept"],
+    ["key space", "help finish"], ["1 … 9", "help labels"], ["Ctrl+key click, S", "help select"],
+    ["J, K", "help select next"], ["O, key double click", "help edit"], ["Delete", "help delete object"],
+    ["P", "help protect"], ["U", "help hide"], ["T", "help accept"],
   ]],
   ["help drawing", [
     ["B, E", "help brush"], ["[, ]", "help brush size"], ["R", "help region"], ["Enter, Alt+Enter", "help add region"],
@@ -39,7 +42,8 @@ const HELP = [
     ["F, 0", "help fit"], ["W", "help views"], ["Q", "help peek"],
   ]],
   ["help pictures", [
-    ["Enter", "help done"], ["A, D", "help neighbours"], ["N", "help next open"], ["/", "help search"], ["?", "help help"],
+    ["Enter", "help done"], ["A, D", "help neighbours"], ["N", "help next open"], ["/", "help search"],
+    ["?", "help help"],
   ]],
 ];
 
@@ -84,7 +88,7 @@ function nameOf(event) {
 /** Whether the key belongs to the element that has the focus: typing, choosing, sliding. */
 function isTaken(event) {
   const { target, key } = event;
-  if (target.matches("input[type=search], input[type=color], input:not([type]), textarea, select")) return key !== "Escape";
+  if (target.matches("input[type=search], input[type=color], input:not([type]), select")) return key !== "Escape";
   if (target.matches("input[type=range]")) return key.startsWith("Arrow") || key.startsWith("Page");
   if (target.matches("input[type=checkbox], input[type=radio]")) return key === " " || key.startsWith("Arrow");
   if (target.matches("[role=listbox]")) return key.startsWith("Arrow");

@@ -19,13 +19,17 @@ function showRows() {
 function row({ name, colour }) {
   const shade = make("input", { type: "color", value: colour, "aria-label": t("colour of label", { name }) });
   shade.onchange = () => ask("/api/labels/change", { name, colour: shade.value });
-  const field = make("input", { value: name, maxLength: $("new-label-name").maxLength, "aria-label": t("name of label", { name }) });
+  const { maxLength } = $("new-label-name");
+  const field = make("input", { value: name, maxLength, "aria-label": t("name of label", { name }) });
   field.onchange = () => rename(name, field.value.trim());
   const others = app.labels.filter((other) => other.name !== name);
-  const merge = make("select", { "aria-label": t("merge label", { name }) }, make("option", { value: "", textContent: t("merge into") }),
+  const merge = make("select", { "aria-label": t("merge label", { name }) },
+    make("option", { value: "", textContent: t("merge into") }),
     ...others.map((other) => make("option", { value: other.name, textContent: other.name })));
   merge.onchange = () => rename(name, merge.value);
-  const remove = make("button", { textContent: "✕", title: t("delete this label"), "aria-label": t("delete label", { name }) });
+  const remove = make("button", {
+    textContent: "✕", title: t("delete this label"), "aria-label": t("delete label", { name }),
+  });
   remove.onclick = () => ask("/api/labels/delete", { name });
   return make("li", {}, shade, field, merge, remove);
 }

@@ -10,8 +10,8 @@ const STATUS_MARKS = { untouched: "○", "in work": "◐", done: "●", approved
 /** The entries of the picture list that match the search. */
 export function found(pictures, search) {
   const words = search.toLocaleLowerCase().split(/\s+/).filter(Boolean);
-  const matches = ({ name, status }) => words.every((word) => `${name} ${t(`status ${status}`)}`.toLocaleLowerCase().includes(word));
-  return pictures.filter(matches);
+  const text = ({ name, status }) => `${name} ${t(`status ${status}`)}`.toLocaleLowerCase();
+  return pictures.filter((picture) => words.every((word) => text(picture).includes(word)));
 }
 
 export class PictureList {
@@ -45,7 +45,9 @@ export class PictureList {
     const state = make("span", { className: "state" });
     const text = make("span", { className: "text" },
       make("span", { className: "name", textContent: picture.name, title: picture.name }), state);
-    const row = make("li", { role: "option", "aria-selected": "false", id: `picture-${picture.id}`, dataset: { id: picture.id } }, thumbnail, text);
+    const { id } = picture;
+    const properties = { role: "option", "aria-selected": "false", id: `picture-${id}`, dataset: { id } };
+    const row = make("li", properties, thumbnail, text);
     fillState(state, picture);
     return row;
   }
@@ -59,7 +61,7 @@ export class PictureList {
   /** The nearest wanted picture before (by = -1) or after (1) another one: its id, or null. */
   neighbour(pictureId, by, isWanted = () => true) {
     const here = this.shown.findIndex(({ id }) => id === pictureId);
-    for (let i = here + by; i >= 0 && i < this.shown.length; i += by) if (isWanted(this.shown[i])) return this.shown[i].id;
+    for (let i = here + by; i in this.shown; i += by) if (isWanted(this.shown[i])) return this.shown[i].id;
     return null;
   }
 
@@ -113,7 +115,7 @@ export function showLabels(labels, chosen, choose) {
 
 // ---------------------------------------------------------------------------------------------- the object in work
 
-const PROMPT_MARKS = { click: "", box: "▭", stroke: "〰", lasso: "◌" };
+const PROMPT_MARKS = { click: "", box: "▭", stroke: "~", lasso: "◌" };
 
 /** The clicks, boxes and lines of the object in work. */
 export function showPrompts(prompts, { remove, hover }) {
@@ -169,13 +171,14 @@ class Rows {
       return element;
     }));
     list.style.height = `${Math.min(rows.length, 4) * height}px`;
-    if (focus) [...list.querySelectorAll("[aria-label]")].find((each) => each.getAttribute("aria-label") === focus)?.focus();
+    const hasFocus = (each) => focus && each.getAttribute("aria-label") === focus;
+    [...list.querySelectorAll("[aria-label]")].find(hasFocus)?.focus();
   }
 
   reveal(place) {
     const { list, height } = this;
-    if (place * height < list.scrollTop) list.scrollTop = place * height;
-    if ((place + 1) * height > list.scrollTop + list.clientHeight) list.scrollTop = (place + 1) * height - list.clientHeight;
+    const [top, bottom] = [place * height, (place + 1) * height];
+    list.scrollTop = Math.min(top, Math.max(list.scrollTop, bottom - list.clientHeight));
   }
 }
 
@@ -207,14 +210,17 @@ function objectRow({ id, label, count, area, colour, isHidden }, labels, isSelec
     ...labels.map(({ name }) => make("option", { value: name, textContent: name, selected: name === label })));
   choice.onchange = () => actions.relabel(id, choice.value);
   const button = (text, what, run) => {
-    const made = make("button", { textContent: text, title: t(`${what} this object`), "aria-label": t(`${what} object`, { id }) });
+    const made = make("button", {
+      textContent: text, title: t(`${what} this object`), "aria-label": t(`${what} object`, { id }),
+    });
     made.onclick = run;
     return made;
   };
   const hide = button(isHidden ? "◌" : "◉", "hide", () => actions.hide(id));
   hide.setAttribute("aria-pressed", String(Boolean(isHidden)));
   const facts = `#${id} · ${t("clicks", { n: count })}${area === undefined ? "" : ` · ${t("pixels", { n: area })}`}`;
-  const row = make("li", { className: isSelected ? "selected" : "", dataset: { object: id } }, dot(colour), choice, hide,
+  const row = make("li", { className: isSelected ? "selected" : "", dataset: { object: id } },
+    dot(colour), choice, hide,
     button("✎", "edit", () => actions.edit(id)), button("✕", "delete", () => actions.remove(id)),
     make("span", { className: "what", textContent: facts, title: facts }));
   const isRow = (event) => !event.target.closest("button, select");
@@ -237,7 +243,9 @@ export function showProposals(proposals, { take, hover }) {
   $("proposal-section").hidden = proposals.length === 0;
   $("proposal-count").textContent = number(proposals.length);
   const buttons = proposals.slice(0, SHOWN_PROPOSALS).map((proposal, i) => {
-    const button = make("button", { textContent: i + 1, title: t("take this proposal"), "aria-label": t("take proposal", { i: i + 1 }) });
+    const button = make("button", {
+      textContent: i + 1, title: t("take this proposal"), "aria-label": t("take proposal", { i: i + 1 }),
+    });
     button.onclick = () => take(proposal);
     button.onpointerenter = () => hover(proposal);
     button.onpointerleave = () => hover(null);

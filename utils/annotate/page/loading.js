@@ -7,7 +7,7 @@ import { t } from "./language.js";
 import { clearMessages, say } from "./messages.js";
 import { Outline } from "./outline.js";
 import { hand, list, view } from "./stage.js";
-import { app, changed, listed, outbox } from "./state.js";
+import { FINISHED, app, changed, listed, outbox } from "./state.js";
 
 const POLL_MILLISECONDS = 1500;
 const BUSY_POLL_MILLISECONDS = 300;
@@ -173,7 +173,9 @@ async function fetchBatch(pictureId, outlines, wanted) {
     const { masks, proposals } = await call(`/api/pictures/${pictureId}/outlines`,
       { masks: names("mask"), proposals: names("proposal") });
     for (const [name, described] of Object.entries(masks)) outlines.set(name, new Outline(described));
-    for (const [proposal, described] of Object.entries(proposals)) outlines.set(`proposal ${proposal}`, new Outline(described));
+    for (const [proposal, described] of Object.entries(proposals)) {
+      outlines.set(`proposal ${proposal}`, new Outline(described));
+    }
     if (outlines !== app.outlines) return;
     for (const { name, mask } of wanted) {
       if (!outlines.get(name)) outlines.delete(name);
@@ -279,7 +281,8 @@ export async function start() {
   await loadProject();
   const unsent = await outbox.adopt();
   if (unsent) say(t("unsent found", { n: unsent }));
-  const first = listed(location.hash.slice(1)) ?? app.pictures.find(({ status }) => ["untouched", "in work", "sent back"].includes(status)) ?? app.pictures[0];
+  const isOpen = ({ status }) => !FINISHED.includes(status);
+  const first = listed(location.hash.slice(1)) ?? app.pictures.find(isOpen) ?? app.pictures[0];
   if (first) open(first.id);
 }
 
@@ -320,7 +323,9 @@ export async function poll() {
 }
 
 function showStatus({ model, work, job }) {
-  if (model.state === "failed" && app.model?.state !== "failed") say(`${model.text} ${t("drawing still works")}`, { isError: true });
+  if (model.state === "failed" && app.model?.state !== "failed") {
+    say(`${model.text} ${t("drawing still works")}`, { isError: true });
+  }
   Object.assign(app, { model, work, job });
   changed("model");
 }

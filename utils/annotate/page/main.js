@@ -2,6 +2,7 @@
 
 import * as act from "./actions.js";
 import { $, make } from "./dom.js";
+import * as drawing from "./drawing.js";
 import { showExport, showJob, startExport } from "./exporting.js";
 import { listen } from "./keys.js";
 import { showLabelling } from "./labelling.js";
@@ -9,21 +10,25 @@ import { language, languages, readLayout, setLanguage, t, translatePage } from "
 import { forgetShown } from "./lists.js";
 import { fetchMap, open, poll, restore, takeSample } from "./loading.js";
 import { say } from "./messages.js";
+import { selectAt } from "./objects.js";
 import { show } from "./panels.js";
 import { hand, list, view } from "./stage.js";
-import { app, changed, outbox, recall, watch } from "./state.js";
+import { app, changed, outbox, recall, setTool, watch } from "./state.js";
 import { showStatistics } from "./statistics.js";
 import { store, stored } from "./storage.js";
 
 const BUTTONS = {
-  previous: "previous", next: "next", undo: "undo", redo: "redo", "help-button": "help", finish: "finish", "finish-here": "finish",
-  clear: "clear", "zoom-in": "zoomIn", "zoom-out": "zoomOut", "zoom-fit": "fit", "accept-all": "acceptAll",
-  "region-add": "addRegion", "region-cut": "cutRegion", "region-cancel": "dropRegion", done: "done", skip: "done", sign: "switchSign",
+  previous: "previous", next: "next", undo: "undo", redo: "redo", "help-button": "help", finish: "finish",
+  "finish-here": "finish", clear: "clear", "zoom-in": "zoomIn", "zoom-out": "zoomOut", "zoom-fit": "fit",
+  "accept-all": "acceptAll",
+  "region-add": "addRegion", "region-cut": "cutRegion", "region-cancel": "dropRegion", done: "done",
+  skip: "done", sign: "switchSign",
   "toggle-list": "toggleList", "toggle-panel": "togglePanel", scrim: "closeDrawers", "hide-all": "hideAll",
   "reset-settings": "resetSettings",
 };
 const OTHERS = {
-  "open-export": showExport, "start-export": startExport, "open-labels": showLabelling, "open-statistics": showStatistics,
+  "open-export": showExport, "start-export": startExport, "open-labels": showLabelling,
+  "open-statistics": showStatistics,
   "take-sample": () => attempt(takeSample), restore: () => attempt(restore),
   approve: () => act.review("approved"), "send-back": () => act.review("sent back"),
   "apply-held": () => outbox.release(app.current), "discard-held": () => outbox.discard(app.current),
@@ -32,7 +37,7 @@ const OTHERS = {
 function wireButtons() {
   for (const [id, action] of Object.entries(BUTTONS)) $(id).onclick = act.ACTIONS[action];
   for (const [id, run] of Object.entries(OTHERS)) $(id).onclick = run;
-  for (const button of document.querySelectorAll("[data-tool]")) button.onclick = () => act.setTool(button.dataset.tool);
+  for (const button of document.querySelectorAll("[data-tool]")) button.onclick = () => setTool(button.dataset.tool);
   for (const button of $("views").children) button.onclick = () => act.setView(button.dataset.view);
 }
 
@@ -81,8 +86,7 @@ function wireSettings() {
 
 function wireHand() {
   hand.actions = {
-    tool: () => app.tool, isPositive: () => app.isPositive, touched: act.touched, click: act.click, draw: act.draw,
-    hover: act.hover, select: act.selectAt, stroke: act.brushStroke, region: act.region, box: act.box, lasso: act.lasso,
+    ...drawing, tool: () => app.tool, isPositive: () => app.isPositive, select: selectAt, stroke: drawing.brushStroke,
   };
   list.open = open;
   view.changed = () => { $("zoom-value").textContent = app.state ? `${Math.round(view.scale * 100)} %` : ""; };
@@ -90,7 +94,8 @@ function wireHand() {
 
 /** The language and the colours of the page, as the person has chosen them or the browser says. */
 function wireLooks() {
-  $("language").replaceChildren(...languages().map(({ code, name }) => make("option", { value: code, textContent: name, lang: code })));
+  const option = ({ code, name }) => make("option", { value: code, textContent: name, lang: code });
+  $("language").replaceChildren(...languages().map(option));
   $("language").value = language();
   $("language").onchange = () => { setLanguage($("language").value); showAnew(); };
   $("theme").value = stored("annotate theme") ?? "";
@@ -102,8 +107,8 @@ function wireLooks() {
 }
 
 function applyTheme() {
-  const isLight = ($("theme").value || (matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark")) === "light";
-  document.documentElement.dataset.theme = isLight ? "light" : "dark";
+  const ofSystem = matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark";
+  document.documentElement.dataset.theme = $("theme").value || ofSystem;
   view.ground = getComputedStyle($("stage")).backgroundColor;
   view.refresh();
 }
@@ -126,9 +131,10 @@ function begin() {
   wireHand();
   wireLooks();
   listen((action, key) => act.ACTIONS[action](key));
-  window.addEventListener("beforeunload", (event) => { if (outbox.entries.length && !outbox.isKept) event.preventDefault(); });
-  window.addEventListener("error", (event) => say(t("page mistake", { text: event.message }), { isError: true }));
-  window.addEventListener("unhandledrejection", (event) => say(t("page mistake", { text: event.reason?.message }), { isError: true }));
+  window.addEventListener("beforeunload", (event) => { if (!outbox.isKept) event.preventDefault(); });
+  const admit = (text) => say(t("page mistake", { text }), { isError: true });
+  window.addEventListener("error", (event) => admit(event.message));
+  window.addEventListener("unhandledrejection", (event) => admit(event.reason?.message));
   poll(); // which starts, again and again until there is a server
 }
 

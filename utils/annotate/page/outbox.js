@@ -14,8 +14,10 @@ const RETRY_MILLISECONDS = [500, 1000, 2000, 4000];
  */
 export class Outbox {
   constructor() {
-    this.handlers = null; // answered(pictureId, state, entry), refused(entry, refusal), rebased(pictureId, state, isHeld), moved()
-    this.entries = []; // {id, pictureId, change, revision, seen, project, owner, number, since, isKept, isHeld, isForced}
+    // answered(pictureId, state, entry), refused(entry, refusal), rebased(pictureId, state, isHeld), moved()
+    this.handlers = null;
+    // {id, pictureId, change, seen, revision, project, owner, number, since, isKept, isHeld, isForced}
+    this.entries = [];
     this.last = new Map(); // the last entry of each picture, and under null of all
     this.revisions = new Map();
     this.isRunning = false;
@@ -29,7 +31,8 @@ export class Outbox {
   push(pictureId, change, seen) {
     const ahead = this.entries.filter((entry) => entry.pictureId === pictureId).length;
     const entry = {
-      id: crypto.randomUUID?.() ?? randomId(), pictureId, change, seen, project: this.project, owner, since: performance.now(),
+      id: crypto.randomUUID?.() ?? randomId(), pictureId, change, seen, project: this.project, owner,
+      since: performance.now(),
       revision: this.revisions.get(pictureId) + ahead, number: performance.timeOrigin + performance.now(),
       isHeld: this.held(pictureId).length > 0,
     };
@@ -148,7 +151,8 @@ export class Outbox {
   }
 
   hold(pictureId) {
-    for (const entry of this.entries) if (entry.pictureId === pictureId) this.keep(Object.assign(entry, { isHeld: true }));
+    const mine = this.entries.filter((entry) => entry.pictureId === pictureId);
+    for (const entry of mine) this.keep(Object.assign(entry, { isHeld: true }));
     this.handlers.moved();
   }
 

@@ -1,19 +1,25 @@
 // What is shown of it all: over the picture, in the bars above and below it, in the panel beside it.
 
-import * as act from "./actions.js";
+import { chooseLabel } from "./actions.js";
 import { $, dot, setText } from "./dom.js";
+import { hoverPrompt, removePrompt } from "./drawing.js";
 import { expected, isWorking, pending, protects } from "./expectation.js";
 import { cut } from "./heat.js";
 import { number, t, translation } from "./language.js";
 import { showLabels, showObjects, showPrompts, showProposals } from "./lists.js";
 import { BUSY_MILLISECONDS } from "./loading.js";
+import {
+  edit, hoverObject, hoverProposal, relabel, removeObject, select, takeProposal, toggleHidden,
+} from "./objects.js";
 import { hand, view } from "./stage.js";
 import { app, brushRadius, can, colourOf, colourOfObject, knownLabels, listed, outbox } from "./state.js";
 import { CURSOR, SCENE } from "./view.js";
 
+const CURSORS = { brush: "none", eraser: "none", pan: "grab", select: "pointer" };
 const MODEL_SETTINGS = ["threshold", "zoom-in-on", "expand-ratio", "working-size", "reset-settings"];
+const ALL = [showSaved, showBusy, showPicture, showTop, showWork, showObjectList, showReview, showSettings];
 const PARTS = {
-  all() { showSaved(); showBusy(); showPicture(); showTop(); showWork(); showObjectList(); showReview(); showSettings(); },
+  all() { ALL.forEach((each) => each()); },
   picture: showPicture,
   cursor: showCursor,
   saved() { showSaved(); showBusy(); },
@@ -50,7 +56,8 @@ function stillShapes({ objects, proposals }, mode) {
   }
   for (const object of objects) {
     const outline = app.outlines.get(object.mask);
-    if (outline && !app.hidden.has(object.id)) shapes.push({ outline, colour: colourOfObject(object), fill, line: 1.2 });
+    if (!outline || app.hidden.has(object.id)) continue;
+    shapes.push({ outline, colour: colourOfObject(object), fill, line: 1.2 });
   }
   return shapes;
 }
@@ -58,7 +65,10 @@ function stillShapes({ objects, proposals }, mode) {
 /** The object in work, and what is selected or pointed at; see View.paintScene. */
 function scene({ objects, active }, mode) {
   const shapes = [];
-  const add = (name, style) => { const outline = app.outlines.get(name); if (outline) shapes.push({ outline, ...style }); };
+  const add = (name, style) => {
+    const outline = app.outlines.get(name);
+    if (outline) shapes.push({ outline, ...style });
+  };
   add(`proposal ${app.hovered.proposal}`, { colour: "#ffffff", fill: 0.35, line: 1.6 });
   for (const object of objects) {
     const isMarked = object.id === app.selected || object.id === app.hovered.object;
@@ -68,15 +78,17 @@ function scene({ objects, active }, mode) {
   if (active?.mask) {
     add(active.mask, { colour: colourOfObject(active), edge: "#ffffff", fill: layer ? 0 : filling(mode), line: 2.2 });
   }
-  if (app.preview) shapes.push({ outline: app.preview, colour: colourOf(expected()?.label ?? app.label), fill: 0.2, line: 0 });
+  const label = expected()?.label ?? app.label;
+  if (app.preview) shapes.push({ outline: app.preview, colour: colourOf(label), fill: 0.2, line: 0 });
   return { shapes, layer, ...promptsDrawn() };
 }
 
 /** Clicks as disks, boxes and strokes as lines. */
 function promptsDrawn() {
   const prompts = (expected()?.prompts ?? []).map((each, i) => ({ ...each, isHovered: i === app.hovered.prompt }));
-  const clicks = prompts.filter(({ kind }) => kind === "click").map(({ points: [[y, x]], ...each }) => ({ ...each, y, x }));
-  const lines = prompts.filter(({ kind }) => kind !== "click").map(({ kind, points, positive, ...each }) => ({
+  const isClick = ({ kind }) => kind === "click";
+  const clicks = prompts.filter(isClick).map(({ points: [[y, x]], ...each }) => ({ ...each, y, x }));
+  const lines = prompts.filter((each) => !isClick(each)).map(({ kind, points, positive, ...each }) => ({
     ...each, points: kind === "box" ? corners(points) : points.map(([y, x]) => [y + 0.5, x + 0.5]),
     isClosed: kind !== "stroke", colour: positive ? "#35d07f" : "#ff6b76",
   }));
@@ -115,7 +127,7 @@ function showCursor() {
     circle: isBrush && hand.pointer, radius,
     aim: hand.isAiming && hand.pointer,
   };
-  $("overlay").style.cursor = { brush: "none", eraser: "none", pan: "grab", select: "pointer" }[app.tool] ?? "crosshair";
+  $("overlay").style.cursor = CURSORS[app.tool] ?? "crosshair";
   $("region-bar").hidden = app.tool !== "region" || hand.region.length < 3;
   view.refresh(CURSOR);
 }
@@ -142,7 +154,9 @@ function showTop() {
   showBroken(problem);
   showEmpty();
   $("done").classList.toggle("primary", state?.status !== "done");
-  for (const button of $("views").children) button.setAttribute("aria-checked", String(button.dataset.view === app.view));
+  for (const button of $("views").children) {
+    button.setAttribute("aria-checked", String(button.dataset.view === app.view));
+  }
   for (const button of document.querySelectorAll("[data-tool]")) {
     button.setAttribute("aria-pressed", String(button.dataset.tool === app.tool));
   }
@@ -155,7 +169,8 @@ function showTop() {
 }
 
 function facts({ width, height, status, objects, spent }) {
-  return [`${width} × ${height}`, t(`status ${status}`), t("objects", { n: objects.length }), t("clicks spent", { n: spent })].join(" · ");
+  const counts = [t("objects", { n: objects.length }), t("clicks spent", { n: spent })];
+  return [`${width} × ${height}`, t(`status ${status}`), ...counts].join(" · ");
 }
 
 function openingText() {
@@ -207,7 +222,8 @@ function showBanner(n, isTrouble) {
   $("banner").hidden = !isTrouble && !held;
   $("held").hidden = isTrouble || !held;
   const reason = outbox.trouble?.message ?? t("no server");
-  if (isTrouble) setText("banner-text", `${reason} ${n ? t(outbox.isKept ? "steps are kept" : "keep the tab", { n }) : t("can go on")}`);
+  const advice = n ? t(outbox.isKept ? "steps are kept" : "keep the tab", { n }) : t("can go on");
+  if (isTrouble) setText("banner-text", `${reason} ${advice}`);
   else if (held) setText("banner-text", t("held", { n: held }));
 }
 
@@ -225,7 +241,9 @@ function showProgress() {
 function busyWith() {
   const { model, work, opening, state } = app;
   const named = (text) => translation(`work ${text}`) ?? text;
-  if (model?.state === "loading") return { text: t("loading model", { text: named(model.text) }), fraction: model.fraction };
+  if (model?.state === "loading") {
+    return { text: t("loading model", { text: named(model.text) }), fraction: model.fraction };
+  }
   if (work) return { text: t("work", { ...work, text: named(work.text) }), fraction: work.done / work.total };
   const isSlow = opening && !state && !opening.problem && performance.now() - opening.since > BUSY_MILLISECONDS;
   return isSlow ? { text: t("opening picture") } : null;
@@ -246,15 +264,16 @@ function showWork() {
   const work = expected();
   const label = work?.label ?? app.label;
   const title = work?.id ? t("object title", { id: work.id }) : t("new object");
-  $("work-title").replaceChildren(dot(work?.id ? colourOfObject({ ...work, label }) : colourOf(label)), `${title} · ${label ?? ""}`);
+  const colour = work?.id ? colourOfObject({ ...work, label }) : colourOf(label);
+  $("work-title").replaceChildren(dot(colour), `${title} · ${label ?? ""}`);
   const prompts = work?.prompts ?? [];
   const area = work?.outline?.area;
   setText("work-facts", prompts.length || area ? `${t("clicks", { n: prompts.length })} · ${
     area ? t("pixels", { n: area }) : t("no pixels")}` : t("click to begin"));
-  showPrompts(prompts, { remove: act.removePrompt, hover: act.hoverPrompt });
+  showPrompts(prompts, { remove: removePrompt, hover: hoverPrompt });
   $("finish").disabled = $("finish-here").disabled = $("clear").disabled = !isWorking();
-  showLabels(app.labels, label, act.chooseLabel);
-  showProposals(app.state?.proposals ?? [], { take: act.takeProposal, hover: act.hoverProposal });
+  showLabels(app.labels, label, chooseLabel);
+  showProposals(app.state?.proposals ?? [], { take: takeProposal, hover: hoverProposal });
 }
 
 function showReview() {
@@ -273,11 +292,11 @@ function showObjectList() {
   const rows = (app.state?.objects ?? []).map((each) => {
     const label = pending("relabel", ({ object }) => object === each.id)?.label ?? each.label;
     const object = { ...each, label };
-    return { ...object, colour: colourOfObject(object), area: app.outlines.get(each.mask)?.area, isHidden: app.hidden.has(each.id) };
+    const area = app.outlines.get(each.mask)?.area;
+    return { ...object, colour: colourOfObject(object), area, isHidden: app.hidden.has(each.id) };
   });
   showObjects(rows, knownLabels(), app.selected, {
-    hover: act.hoverObject, select: act.select, edit: act.edit, remove: act.removeObject, relabel: act.relabel,
-    hide: act.toggleHidden,
+    hover: hoverObject, select, edit, remove: removeObject, relabel, hide: toggleHidden,
   });
   $("protects").checked = protects();
 }
@@ -286,7 +305,8 @@ function showSettings() {
   setSlider("opacity", app.opacity, `${app.opacity} %`);
   setSlider("brightness", app.brightness, `${app.brightness} %`);
   setSlider("contrast", app.contrast, `${app.contrast} %`);
-  $("base").style.filter = app.brightness === 100 && app.contrast === 100 ? "" : `brightness(${app.brightness}%) contrast(${app.contrast}%)`;
+  const isPlain = app.brightness === 100 && app.contrast === 100;
+  $("base").style.filter = isPlain ? "" : `brightness(${app.brightness}%) contrast(${app.contrast}%)`;
   $("previews").checked = app.previews;
   $("colours").value = app.colours;
   setSlider("click-size", app.clickSize, t("pixels", { n: app.clickSize }));
@@ -329,6 +349,7 @@ function setSlider(id, value, text) {
 
 function showModel() {
   const { model } = app;
-  setText("model-name", model.state === "ready" ? `${model.name} · ${model.digest?.slice(0, 12)}` : t(`model ${model.state}`));
+  const isReady = model.state === "ready";
+  setText("model-name", isReady ? `${model.name} · ${model.digest?.slice(0, 12)}` : t(`model ${model.state}`));
   showSettings();
 }

@@ -25,7 +25,7 @@ export class Hand {
     canvas.addEventListener("pointerup", (event) => this.up(event));
     canvas.addEventListener("pointercancel", (event) => this.cancel(event));
     canvas.addEventListener("pointerleave", () => this.leave());
-    canvas.addEventListener("dblclick", () => this.actions.tool() === "region" && this.region.length > 2 && this.closeRegion(true));
+    canvas.addEventListener("dblclick", () => this.actions.tool() === "region" && this.closeRegion(true));
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
   }
@@ -62,7 +62,8 @@ export class Hand {
       this.actions.select(point, isDouble);
       return null;
     }
-    if (tool in DRAGS) return event.button === 0 || tool !== "region" ? this.beginDrag(DRAGS[tool], event, place, point) : null;
+    if (tool === "region" && event.button !== 0) return null;
+    if (tool in DRAGS) return this.beginDrag(DRAGS[tool], event, place, point);
     if (isDouble) return null; // one click is enough
     if (event.pointerType === "touch") return this.beginTap(place, point);
     return event.button === 0 || event.button === 2 ? this.beginDrag("click", event, place, point) : null;
@@ -78,7 +79,8 @@ export class Hand {
     const { last } = this;
     const now = performance.now();
     this.last = { time: now, place, button };
-    return Boolean(last) && now - last.time < DOUBLE_MILLISECONDS && last.button === button && distance(place, last.place) < STILL;
+    const isSoon = last?.button === button && now - last.time < DOUBLE_MILLISECONDS;
+    return isSoon && distance(place, last.place) < STILL;
   }
 
   /** A finger: a tap means what the switch says, a long press the opposite, a drag moves the picture. */
@@ -238,9 +240,9 @@ export class Hand {
 
   /** Ends the region and adds it to the mask, or cuts it out. */
   closeRegion(adds) {
-    const points = this.region;
+    if (this.region.length < 3) return;
+    this.actions.region(this.region, adds);
     this.region = [];
-    if (points.length > 2) this.actions.region(points, adds);
     this.actions.hover(this.pointer);
   }
 

@@ -7,7 +7,8 @@ const always = () => true;
 const never = () => false;
 
 const RULES = {
-  click: onSameObject, brush: onSameObject, region: onSameObject, box: onSameObject, stroke: onSameObject, lasso: onSameObject,
+  click: onSameObject, box: onSameObject, stroke: onSameObject, lasso: onSameObject, brush: onSameObject,
+  region: onSameObject,
   "delete prompt": (entry, state) => onWork(entry, state) && state.active.prompts.length === entry.seen.prompts,
   clear: onWork, finish: onWork, settings: onWork,
   relabel: (entry, state) => ("object" in entry.change ? onExisting : onWork)(entry, state),

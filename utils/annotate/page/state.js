@@ -4,11 +4,13 @@ import { Outbox } from "./outbox.js";
 import { store, stored } from "./storage.js";
 
 export const VIEWS = ["mask", "contour", "probability", "picture"];
+export const FINISHED = ["done", "approved", "unreadable"]; // pictures on which nothing is left to do
 const NO_COLOUR = "#ffffff";
 
 export const app = {
   pictures: [], labels: [], current: null, state: null, label: null, tool: "click", settings: {}, model: null,
-  view: "mask", opacity: 45, clickSize: 7, brushSize: 40, colours: "label", brightness: 100, contrast: 100, previews: true,
+  view: "mask", opacity: 45, clickSize: 7, brushSize: 40, colours: "label", previews: true,
+  brightness: 100, contrast: 100,
   isPeeking: false, isPositive: true, // what a left click or a tap means
   drafts: new Map(), // half-drawn regions, by picture
   hidden: new Set(), // ids of the open picture's finished objects that aren't drawn
@@ -35,6 +37,11 @@ export function watch(listener) {
 /** What has to be shown anew: "all", "picture" (what is drawn over it), "cursor", "saved" or "progress". */
 export function changed(part = "all") {
   for (const listener of listeners) listener(part);
+}
+
+export function setTool(tool) {
+  app.tool = tool;
+  changed();
 }
 
 // ---------------------------------------------------------------------------------------------- preferences

@@ -1,6 +1,7 @@
 // The browser's own database, in which unsent changes outlive the tab. Where there is none, they live in memory alone.
 
 const DATABASE = "annotate", STORE = "outbox";
+const PATIENCE_MILLISECONDS = 3000; // a browser that doesn't answer has no database
 
 let database = null;
 
@@ -10,8 +11,9 @@ function opened() {
       const request = indexedDB.open(DATABASE, 1);
       request.onupgradeneeded = () => request.result.createObjectStore(STORE, { keyPath: "id" });
       request.onsuccess = () => resolve(request.result);
-      request.onerror = request.onblocked = () => resolve(null);
+      request.onerror = () => resolve(null);
     } catch { resolve(null); } // some private windows
+    setTimeout(() => resolve(null), PATIENCE_MILLISECONDS);
   });
   return database;
 }
@@ -37,8 +39,13 @@ export function forget(id) {
   return within("readwrite", (store) => store.delete(id));
 }
 
-export async function everything() {
-  return (await within("readonly", (store) => store.getAll())) ?? [];
+/** All entries; none from a database that can't be read. */
+async function everything() {
+  try {
+    return (await within("readonly", (store) => store.getAll())) ?? [];
+  } catch {
+    return [];
+  }
 }
 
 // ---------------------------------------------------------------------------------------------- whose entries

@@ -163,7 +163,8 @@ export class View {
     if (!this.levels.length) return;
     this.toPictureFrame(this.still);
     const isCrowded = this.shapes.length > CROWD;
-    for (const shape of this.shapes) this.paintShape(this.still, isCrowded ? { ...shape, dashed: false, isPlain: true } : shape);
+    const look = isCrowded ? { dashed: false, isPlain: true } : {};
+    for (const shape of this.shapes) this.paintShape(this.still, { ...shape, ...look });
   }
 
   /**
