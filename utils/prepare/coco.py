@@ -13,7 +13,7 @@ import numpy as np
 
 from utils.files import UsageError, UserError, inside, shown_name
 from utils.images import Frame, read_photo
-from utils.prepare.photos import PhotoFolders, plain
+from utils.prepare.photos import PhotoFolders, plain, stated_name
 from utils.prepare.picture import Picture, Plan, Reader, Task, own_ids
 from utils.prepare.regions import Region, join
 from utils.prepare.shapes import ShapeError, decode_segmentation, pycocotools_mask
@@ -75,7 +75,8 @@ class AnnotationFile:
         if type(number) is not int or not 0 <= number < MAX_ID:
             raise ValueError(f"a photo's id must be a whole number of at most 12 digits, not {number!r}")
         # LVIS has no file names, but COCO's address of the photo
-        name = str(value.get("file_name") or value.get("coco_url", "").rsplit("/", 1)[-1] or f"{number:012d}.jpg")
+        address = value.get("file_name") or value.get("coco_url", "").rsplit("/", 1)[-1]
+        name = stated_name(address or f"{number:012d}.jpg")
         found = ImageInfo(name, (int(value["height"]), int(value["width"])), value.get("license"))
         known = self.images.setdefault(number, found)
         if known != found:

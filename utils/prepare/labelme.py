@@ -12,7 +12,7 @@ import numpy as np
 
 from utils.files import UsageError, UserError, inside, read_json, shown_name
 from utils.images import PICTURE_SUFFIXES, read_labels
-from utils.prepare.photos import plain
+from utils.prepare.photos import plain, stated_name
 from utils.prepare.picture import NO_AREA, Picture, Plan, Reader, Task, own_ids
 from utils.prepare.shapes import Size, ellipse, polygon_mask, pycocotools_mask, rectangle
 
@@ -132,7 +132,7 @@ def plan_labelme(folder: Path, images: Path | None, reader: LabelmeReader) -> Pl
 def _find_photo(path: Path, images: Path | None) -> Path | None:
     """The picture's file; None for the copy inside. Raises UserError if there is neither."""
     document = _read(path)
-    image_path = plain(str(document.get("imagePath") or ""))
+    image_path = plain(stated_name(document.get("imagePath") or ""))
     parts = image_path.split("/")
     places = [] if images is None else [images / "/".join(parts[i:]) for i in range(len(parts))]
     inner = [place for place in places if inside(place, images or Path())]

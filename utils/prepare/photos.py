@@ -1,10 +1,12 @@
 """The photo as training reads it, a JPEG in the frame of its masks; and finding photos by the names in annotations."""
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -105,6 +107,11 @@ class PhotoFolders:
         if rivals and _common_end(found[0].resolve().parts, parts) < len(parts):
             return None, f"{shown_name(name)} and {shown_name(min(rivals))} both fit {found[0]}; name all photo folders"
         return found[0], ""
+
+
+def stated_name(value: Any) -> str:
+    """A file name that JSON states; halves of characters, which no file has in its name, are replaced."""
+    return re.sub("[\ud800-\udc7f\udd00-\udfff]", "?", str(value))
 
 
 def plain(name: str) -> str:

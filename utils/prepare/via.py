@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from utils.files import UsageError, UserError, read_text, shown_name
-from utils.prepare.photos import PhotoFolders
+from utils.prepare.photos import PhotoFolders, stated_name
 from utils.prepare.picture import NO_AREA, Picture, Plan, Reader, Task, own_ids
 from utils.prepare.shapes import ellipse, polygon_mask, pycocotools_mask, rectangle
 
@@ -108,8 +108,9 @@ def plan_via(paths: Sequence[Path], images: Sequence[Path], attribute: str | Non
 
 
 def _attribute(wanted: str | None, regions: dict[str, list[dict[str, Any]]]) -> str:
-    used = Counter(key for found in regions.values() for region in found if isinstance(region, dict)
-                   for key, value in (region.get("region_attributes") or {}).items() if value)
+    stated = (region.get("region_attributes") for found in regions.values() for region in found
+              if isinstance(region, dict))
+    used = Counter(key for each in stated if isinstance(each, dict) for key, value in each.items() if value)
     if wanted is not None and wanted not in used or wanted is None and len(used) > 1:
         raise UsageError(f"name the attribute that holds the class with --attribute: {', '.join(used) or 'none'}")
     return wanted or next(iter(used), "")
@@ -131,7 +132,7 @@ def _entries(path: Path) -> Iterator[tuple[str, list[Any]]]:
 def _json_entries(content: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
     for entry in content.get("_via_img_metadata", content).values():
         regions = entry["regions"]  # a list in version 2, numbered in version 1
-        yield str(entry["filename"]), list(regions.values() if isinstance(regions, dict) else regions)
+        yield stated_name(entry["filename"]), list(regions.values() if isinstance(regions, dict) else regions)
 
 
 def _csv_entries(text: str) -> Iterator[tuple[str, list[Any]]]:
