@@ -1,7 +1,7 @@
 """How fast everything is on this machine, in one run and one table: `python -m utils.speed`.
 
     python -m utils.speed                                          checkpoint.pth in torch, and the benchmark's overhead
-    python -m utils.speed --engines                                exported, in every engine that is installed
+    python -m utils.speed --engines --data DATA                    exported, in every engine that is installed
     python -m utils.speed --model a.pth --model b.onnx --precision fp32 bf16
     python -m utils.speed --folder COCO_LVIS                       and training
 
@@ -30,20 +30,18 @@ from utils.benchmark.evaluation import evaluate_object
 from utils.benchmark.metrics import Scorer
 from utils.benchmark.protocol import Protocol, model_content, parse_model, plan_jobs
 from utils.benchmark.runner import peak_memory, run_jobs
-from utils.benchmark.tasks import list_tasks
+from utils.benchmark.tasks import list_tasks, read_task
 from utils.clicker import Clicker
 from utils.files import UsageError, UserError, existing_folder, format_size, os_error_sentence, tolerant_output
-from utils.images import read_labels, read_photo
 from utils.interactions import ExactUser
 from utils.models import FORMATS, Model, open_model
 from utils.pool import Lost, each_done
 
 HERE = Path(__file__).resolve().parent.parent
-SCENES = HERE / "tests" / "00_sample_input"
 SIZE = (854, 480)  # width and height of a DAVIS frame
 SIDES = (160, 256, 384)  # of forward passes, pixels
 CLICKS = 3
-FRAMES = 6  # rendered scenes that an engine's IoU is measured on
+FRAMES = 6  # that an engine's IoU is measured on
 PASSES = 3  # turns of each engine
 COMPILED = "torch.compile"
 
@@ -69,13 +67,22 @@ def _seconds(action: Callable[[], Any]) -> float:
     return time.perf_counter() - begin
 
 
-def load_frame(index: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """A rendered scene at the size of a DAVIS frame: RGB uint8 (480, 854, 3), and its mask as int32."""
-    path = sorted((SCENES / "imgs").iterdir())[index]
-    image = read_photo(path).pixels
-    values = read_labels(next((SCENES / "masks").glob(f"{path.name.split('.')[0]}.*"))).values
-    mask = cv2.resize((values > 0).astype(np.uint8), SIZE, interpolation=cv2.INTER_NEAREST)
-    return cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA), mask.astype(np.int32)
+def load_frame(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A drawn scene at the size of a DAVIS frame: RGB uint8 (480, 854, 3), and its object as int32 (480, 854)."""
+    rng = np.random.default_rng(seed)
+    width, height = SIZE
+    image = cv2.GaussianBlur(rng.integers(40, 216, (height, width, 3)).astype(np.uint8), (0, 0), 6)
+    truth = np.zeros((height, width), np.uint8)
+    middle = int(rng.integers(250, 600)), int(rng.integers(180, 300))
+    cv2.ellipse(truth, middle, (int(rng.integers(80, 200)), int(rng.integers(60, 150))), 30, 0, 360, 1, -1)
+    colour = rng.integers(0, 256, 3)
+    image[truth > 0] = (0.3 * image[truth > 0] + 0.7 * colour).astype(np.uint8)
+    return image, truth.astype(np.int32)
+
+
+def frames(data: str, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Images and truths: of a data set's tasks, or drawn ones."""
+    yield from map(read_task, list_tasks(data, limit=count).tasks) if data else map(load_frame, range(count))
 
 
 # ---------------------------------------------------------------------------------------------- engines
@@ -112,13 +119,14 @@ class MeasureEngine:
         repeats: of each figure.
         threads: of the engine.
         sides: of forward passes, pixels.
-        frames: rendered scenes that the IoU is measured on.
+        count: of the frames that the IoU is measured on, of the data set `data` or drawn ones.
     """
 
     repeats: int
     threads: int
     sides: tuple[int, ...] = SIDES
-    frames: int = FRAMES
+    count: int = FRAMES
+    data: str = ""
 
     def __call__(self, engine: Engine) -> Figures | str:
         """The engine's figures, or the sentence that says why it can't be measured."""
@@ -148,7 +156,7 @@ class MeasureEngine:
         clicker.make_next_click(np.zeros(half.shape, bool))
         new_size = _seconds(lambda: model.predictor.get_prediction(clicker))
         results = [evaluate_object(model, image, truth, ExactUser(truth), CLICKS)
-                   for image, truth in map(load_frame, range(self.frames))]
+                   for image, truth in frames(self.data, self.count)]
         iou = float(np.mean([result.ious[-1] for result in results]))
         return Figures(load, forward, click, new_size, peak_memory("cpu"), iou)
 
@@ -232,7 +240,7 @@ def _engine_rows(engine: Engine, turns: Sequence[Figures]) -> Iterator[Row]:
     yield Row("loading", middle(lambda f: f.load), "s")
     yield Row("peak memory", middle(lambda f: f.peak) / 2**20, "MiB")
     yield Row("file", _file_bytes(Path(engine.path)) / 1e6, "MB")
-    yield Row(f"mean IoU@{CLICKS} on rendered scenes", middle(lambda f: f.iou), "")
+    yield Row(f"mean IoU@{CLICKS}", middle(lambda f: f.iou), "")
 
 
 def _file_bytes(path: Path) -> int:
@@ -341,7 +349,7 @@ def scoring_milliseconds(repeats: int = 20) -> float:
 
 
 def write_frames(folder: Path, count: int) -> None:
-    """Writes the first rendered scenes at the size of a DAVIS frame into a folder, as run.py reads them."""
+    """Writes drawn scenes at the size of a DAVIS frame into a folder, as run.py reads them."""
     for part in ("imgs", "masks"):
         (folder / part).mkdir()
     for i in range(count):
@@ -378,6 +386,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure(given: argparse.Namespace, models: Sequence[str]) -> None:
     if given.folder is not None:
         existing_folder(given.folder)
+    if given.data:
+        list_tasks(given.data, limit=given.count)
     for source in models:  # before anything takes minutes
         open_model(source)
     import torch
@@ -389,7 +399,8 @@ def _measure(given: argparse.Namespace, models: Sequence[str]) -> None:
         engines = [Engine(source, precision=precision) for source in models for precision in given.precision]
         if given.engines:
             engines = [engine for source in models for engine in exported_engines(source, Path(folder))]
-        print_rows(measure_engines(engines, MeasureEngine(given.repeats, threads), given.passes))
+        measure = MeasureEngine(given.repeats, threads, count=given.count, data=given.data)
+        print_rows(measure_engines(engines, measure, given.passes))
     torch.set_num_threads(threads)
     if given.quick:
         return
@@ -409,6 +420,9 @@ def _parser() -> argparse.ArgumentParser:
                         help="model file to time; may be given several times (default: checkpoint.pth)")
     parser.add_argument("--precision", nargs="+", default=["fp32"], help="of each model file (default: fp32)")
     parser.add_argument("--engines", action="store_true", help="export the models and time every engine there is")
+    parser.add_argument("--data", default="", help="data set (as utils.benchmark takes it) for the engines' IoU; drawn "
+                        "scenes without it")
+    parser.add_argument("--count", type=whole_number(1), default=FRAMES, help="objects for the engines' IoU")
     parser.add_argument("--folder", type=Path, help="COCO_LVIS, for the training part; left out without it")
     parser.add_argument("--sides", type=whole_number(32, 4096), nargs="+", default=[160, 256],
                         help="input sides to time training at")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import json
 import sys
 import time
@@ -374,7 +375,8 @@ def _check_same(plan: Plan) -> None:
     """Refuses a folder that another study was begun in."""
     settings = {name: value for name, value in dataclasses.asdict(plan).items() if name != "out"}
     about = {**settings, "labels": list(plan.labels), "models": list(model_digests(plan.model).values()),
-             "concept content": _digest_of(plan.concept), "pictures": _digest_of_pictures(plan), "code": harness()}
+             "concept content": _digest_of(plan.concept), "pictures": _digest_of_pictures(plan),
+             "code": harness(), "learner": _digest_of_learner()}
     path = plan.out / "study.json"
     if path.exists():
         before = read_json(path)
@@ -388,6 +390,11 @@ def _digest_of(concept: str) -> str:
     path = Path(concept)
     files = sorted(path.glob("*.png")) if path.is_dir() else [path] if path.is_file() else []
     return digest("\n".join(map(file_digest, files)).encode())
+
+
+def _digest_of_learner() -> str:
+    """Of the code that trains."""
+    return digest("\n".join(file_digest(inspect.getfile(part)) for part in (train, Recipe, open_data)).encode())
 
 
 def _digest_of_pictures(plan: Plan) -> str:
