@@ -29,9 +29,10 @@ __all__ = ["FORMATS", "Result", "counted", "export"]
 
 @dataclass(frozen=True)
 class Result:
-    """What an export wrote: how many pictures, and sentences about what it didn't."""
+    """What an export wrote: how many pictures and objects, and sentences about what it didn't."""
 
     pictures: int
+    objects: int
     notes: tuple[str, ...] = ()
 
     def text(self, to: Path) -> str:
@@ -68,10 +69,11 @@ def export(
         raise AnnotationError(" ".join(["There is nothing to export yet: finish an object first.", *notes]))
     try:
         writer = WRITERS[kind](to, _labels(project, pictures), polygons=polygons, link=link)
-        written = 0
+        written = objects = 0
         for done, picture in enumerate(pictures):
             progress(done, len(pictures))
-            written += _add(writer, picture, notes)
+            if _add(writer, picture, notes):
+                written, objects = written + 1, objects + len(picture.objects)
         writer.close()
         removed = writer.remove_old()
     except OSError as error:
@@ -80,7 +82,7 @@ def export(
     progress(len(pictures), len(pictures))
     if removed:
         notes.append(f"{removed} files of an earlier export were removed.")
-    return Result(written, (*writer.notes, *notes))
+    return Result(written, objects, (*writer.notes, *notes))
 
 
 def _add(writer: Writer, picture: Annotated, notes: list[str]) -> bool:

@@ -52,7 +52,8 @@ class ExportJob:
             result = export(Project(self.out), to, kind, only, polygons,
                             progress=lambda done, total: self._tell(kind, done, total))
             self.state = {"state": "done", "text": result.text(to.resolve()), "code": "exported",
-                          "values": {"pictures": result.pictures, "folder": shown_name(to.resolve())},
+                          "values": {"pictures": result.pictures, "objects": result.objects,
+                                     "folder": shown_name(to.resolve())},
                           "notes": list(result.notes), "format": kind, "download": f"/api/export/{kind}.zip"}
         except AnnotationError as error:
             self.state = {"state": "failed", "text": str(error), "format": kind}

@@ -87,6 +87,10 @@ class MaskStore:
         self._covering = wanted
         return self._cover
 
+    def cover_if_known(self, names: Iterable[str]) -> np.ndarray | None:
+        """As `cover` for another thread: nothing is counted, and None given where it would have to be."""
+        return self._cover if self._covering == Counter(names) else None
+
     def expect(self, name: str, mask: np.ndarray) -> None:
         """Counts a mask for the next `cover` while it is at hand; reading thousands again takes long."""
         self._count(name, 1, mask)

@@ -225,7 +225,9 @@ class OpenPicture:
         document = self.draft(step)
         target, before = document.work, self.document.active
         mask = self.masks.mask(before.mask) if before and before.mask else None
-        return self.protected(document, self.engine.preview(self.picture.id, self.image, self.shape, target, mask))
+        found = self.engine.preview(self.picture.id, self.image, self.shape, target, mask)
+        is_protected = document.protects and document.objects
+        return masks.without(found, self.masks.cover_if_known(_masks_of(document)) if is_protected else None)
 
 
 def _masks_of(document: Document) -> list[str]:
