@@ -165,6 +165,7 @@ def test_impossible_configs_are_refused(changes):
         NetworkConfig(**changes)
 
 
+@pytest.mark.parametrize("model", ["mobilenet_v2", "resnet50"], indirect=True)
 def test_frozen_norms_survive_a_checkpoint_and_training_mode(uneven, tmp_path):
     uneven.config = dataclasses.replace(uneven.config, freeze_norm=True)
     save_model(uneven, tmp_path / "some.pth")

@@ -198,6 +198,16 @@ def test_settings_apply_to_every_phase_of_the_shipped_recipe():
         training.override(solution.SHIPPED, {"resolutions": [[0, 128], [50_000, 224]]})
 
 
+def test_a_start_decides_network_and_resolution(tmp_path):
+    config = solution.NetworkConfig("mobilenet_v3_large", working_size=160, disk_radius=4.0)
+    solution.save_model(ISModel(config.backbone, config=config), tmp_path / "start.pth")
+    (phase,) = solution.choose_phases(None, tmp_path / "start.pth")
+    assert (phase.backbone, phase.disk_radius, phase.working_size) == ("mobilenet_v3_large", 4.0, 160)
+    assert phase.resolutions == ((0, 160),) and phase.samples == solution.FINE_TUNING[0].samples
+    (given,) = solution.choose_phases(TINY, tmp_path / "start.pth")
+    assert (given.backbone, given.disk_radius, given.working_size) == ("mobilenet_v3_large", 4.0, 32)
+
+
 def test_the_command_line_trains_all_phases(folder, tmp_path, capsys):
     torch.save(torchvision.models.mobilenet_v2().state_dict(), tmp_path / "weights.pth")
     arguments = ["--folder", str(folder), "--out", str(tmp_path / "out"), "--pretrained", str(tmp_path / "weights.pth"),

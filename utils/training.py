@@ -334,7 +334,7 @@ def _description(plan: Plan, seconds: float) -> str:
     lengths = ", ".join(f"{phase.samples:,}" for phase in plan.phases)
     batches = ", ".join(dict.fromkeys(str(phase.batch_size) for phase in plan.phases))
     held_out = f"{len(plan.held_out):,} held out" if plan.held_out else "none held out, so there is no validation"
-    duration = f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{max(1, round(seconds / 60))} minutes"
+    duration = f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{math.ceil(seconds / 60)} min"
     return (
         f"photos: {len(plan.photos):,} of {plan.folder}, {held_out}\n"
         f"phases: {len(plan.phases)}, from {source}: {lengths} samples in batches of {batches}\n"
