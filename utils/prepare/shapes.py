@@ -107,6 +107,8 @@ def rectangle(first: ArrayLike, second: ArrayLike) -> np.ndarray:
 
 def ellipse(centre: Point, radii: Point, turned: float = 0.0) -> np.ndarray:
     """Corners (CORNERS, 2) (x, y) of an ellipse whose first axis is turned clockwise from the right, in radians."""
+    if not np.isfinite([*centre, *radii, turned]).all():
+        raise ShapeError("its centre, radius or angle is no number")
     angles = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
     along, across = radii[0] * np.cos(angles), radii[1] * np.sin(angles)
     cosine, sine = np.cos(turned), np.sin(turned)
