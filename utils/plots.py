@@ -190,9 +190,9 @@ def _chart(title: str, x: Axis, y: Axis, body: Iterable[str], names: Sequence[st
     lines.append(f"<text {turned}>{html.escape(y.label)}</text>")
     legend, height = _legend(names, with_lines)
     name = html.escape(f"{title}: {y.label} over {x.label}", quote=True)
-    look = f'font-family="system-ui, sans-serif" font-size="13" fill="{INK}"'
+    style = f'font-family="system-ui, sans-serif" font-size="13" fill="{INK}"'
     content = "\n".join([*lines, *(part for part in body if part), *legend])
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{name}" {look}>\n{content}\n</svg>'
+    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{name}" {style}>\n{content}\n</svg>'
 
 
 def _legend(names: Sequence[str], with_lines: bool) -> tuple[list[str], int]:
@@ -225,12 +225,12 @@ def _mark(point: Point, group: int, x: Axis, y: Axis, opacity: float = 1.0) -> s
 
 def _shape(column: float, row: float, group: int, opacity: float = 1.0) -> str:
     """A disk, a square or a triangle, by group."""
-    look = f'fill="{COLOURS[group % 7]}"' + (f' fill-opacity="{opacity}"' if opacity < 1 else "")
+    style = f'fill="{COLOURS[group % 7]}"' + (f' fill-opacity="{opacity}"' if opacity < 1 else "")
     if group % 3 == 0:
-        return f'<circle cx="{column:.1f}" cy="{row:.1f}" r="3.2" {look}/>'
+        return f'<circle cx="{column:.1f}" cy="{row:.1f}" r="3.2" {style}/>'
     square, triangle = ((-2.9, -2.9), (2.9, -2.9), (2.9, 2.9), (-2.9, 2.9)), ((0, -3.8), (3.6, 2.9), (-3.6, 2.9))
     corners = square if group % 3 == 1 else triangle
-    return f'<polygon points="{" ".join(f"{column + dx:.1f},{row + dy:.1f}" for dx, dy in corners)}" {look}/>'
+    return f'<polygon points="{" ".join(f"{column + dx:.1f},{row + dy:.1f}" for dx, dy in corners)}" {style}/>'
 
 
 def _points(points: Sequence[Point], x: Axis, y: Axis) -> str:

@@ -19,12 +19,15 @@ from solution import ISModel, Predictor, save_model
 from utils.benchmark.__main__ import main
 from utils.benchmark.pictures import draw_task
 from utils.benchmark.records import Record
-from utils.benchmark.report import _choose_pictures, _signed
+from utils.benchmark.report import choose_pictures
+from utils.benchmark.tables import signed
 from utils.clicker import Clicker
+from utils.interactions import Contour, Stroke, to_plain
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENES = ROOT / "tests" / "00_sample_input"
 CLICKS = 3
+TASKS = 6
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,7 @@ def out(tmp_path_factory, checkpoint) -> Path:
     """The output folder of the run."""
     folder = tmp_path_factory.mktemp("benchmark")
     models = ("--model", "grabcut", "--model", str(checkpoint))
-    assert main([str(SCENES), "--out", str(folder), "--clicks", str(CLICKS), "--jobs", "2", *models]) == 0
+    assert main([str(SCENES), "--out", str(folder), "--clicks", str(CLICKS), "--limit", str(TASKS), *models]) == 0
     return folder
 
 
@@ -89,7 +92,7 @@ def test_the_file_needs_nothing_else(out):
         assert not any(name.startswith("on") for name in attributes)
     assert not re.search(r"url\(|@import|https?://", text)
     pictures = [attributes for tag, attributes in outline.tags if tag == "img"]
-    assert len(pictures) == 2 * 18  # of each model all: the 24 worst and 24 random ones would be the same
+    assert len(pictures) == 2 * TASKS  # of each model all: the 24 worst and 24 random ones would be the same
     assert all(picture["alt"] for picture in pictures)
 
 
@@ -231,6 +234,15 @@ def test_a_picture_of_a_task():
     assert (picture[10, 390] == 45).all() and (picture[10, 200] == 100).all()
 
 
+def test_a_picture_of_strokes_and_contours():
+    truth = np.zeros((100, 200), np.int8)
+    drawn = [to_plain(Stroke(True, ((20, 20), (20, 180)))), to_plain(Contour(False, ((40, 60), (90, 60), (90, 140))))]
+    picture = draw_task(np.zeros((100, 200, 3), np.uint8), truth, truth > 0, drawn, 200).astype(int)
+    assert picture[20, 100, 2] > 150 > picture[20, 100, 0]  # a positive stroke is blue,
+    assert picture[90, 100, 0] > 150 > picture[90, 100, 2]  # a negative contour red
+    assert picture[65, 100, 0] > 150 and not picture[80, 80].any()  # closed, and not filled
+
+
 def test_a_click_at_the_edge_is_drawn_whole():
     truth = np.zeros((100, 200), np.int8)
     middle, corner = (draw_task(np.zeros((100, 200, 3), np.uint8), truth, truth > 0, [at], 200)
@@ -239,7 +251,7 @@ def test_a_click_at_the_edge_is_drawn_whole():
 
 
 def test_signs_of_differences():
-    assert [_signed(v) for v in (1.5, -1.5, 0.001, -0.001, 0.0)] == ["+1.50", "−1.50", "0.00", "0.00", "0.00"]
+    assert [signed(v) for v in (1.5, -1.5, 0.001, -0.001, 0.0)] == ["+1.50", "−1.50", "0.00", "0.00", "0.00"]
 
 
 def record(task: str, iou: float) -> Record:
@@ -248,11 +260,11 @@ def record(task: str, iou: float) -> Record:
 
 def test_the_worst_and_random_tasks_are_shown():
     records = [record(f"{i:03d}", i / 100) for i in range(100)]
-    found = _choose_pictures(records, seed=0)
+    found = choose_pictures(records, seed=0)
     assert list(found) == ["the 24 worst tasks", "24 random tasks"]
     assert [r.task for r in found["the 24 worst tasks"]] == [f"{i:03d}" for i in range(24)]
     drawn = found["24 random tasks"]
     assert len({r.task for r in drawn}) == 24 and max(r.ious[2] for r in drawn) > 0.5
-    assert drawn == _choose_pictures(records, seed=0)["24 random tasks"]
-    assert drawn != _choose_pictures(records, seed=1)["24 random tasks"]
-    assert _choose_pictures(records[:24][::-1], seed=0) == {"all 24 tasks, the worst first": records[:24]}
+    assert drawn == choose_pictures(records, seed=0)["24 random tasks"]
+    assert drawn != choose_pictures(records, seed=1)["24 random tasks"]
+    assert choose_pictures(records[:24][::-1], seed=0) == {"all 24 tasks, the worst first": records[:24]}

@@ -30,8 +30,8 @@ NAMES = ("ball_00001", "ball_00002", "box_00001", "pair_00001")
 def data(tmp_path) -> Path:
     """Four pictures of light objects on grey, in run.py's format; two are frames of one sequence."""
     folder = tmp_path / "data"
-    for room in ("imgs", "masks"):
-        (folder / room).mkdir(parents=True)
+    for part in ("imgs", "masks"):
+        (folder / part).mkdir(parents=True)
     for i, name in enumerate(NAMES):
         mask = np.zeros(SHAPE, np.uint8)
         cv2.circle(mask, (25 + 5 * i, 30), 14, 255, -1)

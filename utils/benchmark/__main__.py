@@ -180,9 +180,9 @@ def _evaluate(jobs: Sequence[Job], results: ResultLog, options: argparse.Namespa
     for job in done:
         yield replace(known[job.key], model=job.model.name, user=job.user)  # they may have been called otherwise
     pause = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file needs few lines
-    look = {"unit": "task", "dynamic_ncols": True, "mininterval": pause, "maxinterval": 10 * pause}
+    display = {"unit": "task", "dynamic_ncols": True, "mininterval": pause, "maxinterval": 10 * pause}
     left = [job for job in jobs if not (job.key in known and job.is_known)]
-    with tqdm(total=len(jobs), initial=len(done), file=sys.stderr, **look) as bar:
+    with tqdm(total=len(jobs), initial=len(done), file=sys.stderr, **display) as bar:
         for model in dict.fromkeys(job.model for job in jobs):
             bar.set_description(model.name)
             alike: dict[str, list[Job]] = {}  # users may be called differently and do the same

@@ -312,7 +312,7 @@ def _pictures_section(run: Run, out: Path) -> str:
         records = [record for record in records if record.user == user and record.mask_file(out).is_file()]
         if not records:  # known from a log only
             continue
-        for heading, chosen in _choose_pictures(records, run.protocol.seed).items():
+        for heading, chosen in choose_pictures(records, run.protocol.seed).items():
             pictures = "".join(_picture(run, record, out) for record in chosen)
             title = f"{html.escape(model)}, {user}: {heading}"
             parts.append(f'<h3>{title}</h3>\n<div class="pictures">{pictures}</div>')
@@ -330,7 +330,7 @@ def _pictured_user(run: Run, users: Sequence[str]) -> str:
     return max(users, key=lambda user: len(set(user.split("-"))) if run.mixtures else 0, default="")
 
 
-def _choose_pictures(records: Sequence[Record], seed: int) -> dict[str, list[Record]]:
+def choose_pictures(records: Sequence[Record], seed: int) -> dict[str, list[Record]]:
     """The worst and random ones by heading, 24 of each; all where there are no more, because both would show them."""
     worst = sorted(records, key=lambda record: (record.ious[-1], record.data, record.task))
     if len(records) <= SHOWN_TASKS:

@@ -53,8 +53,8 @@ def html_table(caption: str, columns: Sequence[str], rows: Sequence[tuple[str, l
     title = f"<caption><span>{html.escape(caption)}</span></caption>"
     table = f"{title}<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody>"
     name = html.escape(caption, quote=True)
-    room = "table wide" if len(columns) > NARROW_COLUMNS else "table"
-    region = f'<div class="{room}" role="region" tabindex="0" aria-label="{name}">'
+    css = "table wide" if len(columns) > NARROW_COLUMNS else "table"
+    region = f'<div class="{css}" role="region" tabindex="0" aria-label="{name}">'
     return f'{region}<table class="{kind}">{table}</table></div>'
 
 
