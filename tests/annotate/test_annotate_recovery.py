@@ -153,7 +153,7 @@ def test_deleted_masks_go_to_the_trash_which_a_command_empties(person, folder, c
     [trashed] = (folder / "out" / "trash" / "a.png").iterdir()
     kept = {path.name for path in (folder / "out" / "masks" / "a.png").iterdir()}
     assert trashed.name not in kept and kept == {person.state["active"]["mask"]}
-    person.editor.project._lock.close()
+    person.editor.project.unlock()
     assert main(["empty-trash", str(folder / "out")]) == 0
     assert "1 files deleted" in capsys.readouterr().out and not trashed.exists()
     assert Annotator(again(folder)).mask().any()

@@ -144,6 +144,10 @@ class Project:
         except UserError as error:
             raise AnnotationError(f"{str(error)[0].upper()}{str(error)[1:]}.") from error
 
+    def unlock(self) -> None:
+        """Lets go of the output folder."""
+        self._lock.close()
+
     # ------------------------------------------------------------------------------------------ labels
 
     def add_label(self, name: str, colour: str | None = None) -> Label:

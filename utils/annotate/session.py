@@ -154,8 +154,9 @@ def from_json(text: str, path: Path) -> Session:
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OverflowError,
             AnnotationError) as error:
         reason = str(error) if isinstance(error, (_WrongError, AnnotationError)) else type(error).__name__
-        raise UnreadableError(f"{path} is not a readable session ({reason}).", "damaged_session",
-                              file=path.name) from error
+        advice = "put the last good one back on the page, or move it away"
+        sentence = f"{path} is not a readable session ({reason}); {advice}."
+        raise UnreadableError(sentence, "damaged_session", file=path.name) from error
 
 
 class _WrongError(ValueError):
