@@ -73,8 +73,8 @@ class Cost(NamedTuple):
     def sentences(self) -> list[str]:
         """For the user, with a warning if it is too much."""
         each = " / ".join(f"{value:+.4f}" for value in self.clicks)
-        said = [f"8 bits cost {self.mean:+.4f} +- {self.error:.4f} IoU on {self.objects} other objects, a minus being a "
-                f"gain ({each} after 1 to {CLICKS} clicks)"]
+        said = [f"8 bits cost {self.mean:+.4f} +- {self.error:.4f} IoU on {self.objects} other objects, a minus being "
+                f"a gain ({each} after 1 to {CLICKS} clicks)"]
         if self.mean > COSTLY:
             said.append(f"warning: that is more than {COSTLY}; calibrate on data nearer to your own, or use --fp16")
         return said

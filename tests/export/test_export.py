@@ -108,6 +108,14 @@ def test_int8_says_what_it_costs(exported: Path, tmp_path: Path, capsys: pytest.
     assert "clicks" not in quantised
 
 
+@pytest.mark.parametrize("cost", [0.002, 0.004])
+def test_more_than_three_thousandths_of_iou_give_a_warning(cost: float) -> None:
+    from utils.quantize import Cost
+
+    said = Cost((cost, cost, cost), cost, 0.001, 60).sentences()
+    assert any("warning" in sentence for sentence in said) == (cost > 0.003)
+
+
 @pytest.mark.parametrize(("arguments", "status", "reason"), [
     (["--out", "model.pb"], 2, "must end in"), (["--out", "m.onnx", "--int8"], 2, "go together"),
     (["--out", "m.onnx", "--calibrate", "."], 2, "go together"),
