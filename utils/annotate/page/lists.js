@@ -1,7 +1,7 @@
 // The lists beside the picture: pictures, labels, clicks, proposals, finished objects.
 
 import { $, dot, make } from "./dom.js";
-import { number, t } from "./language.js";
+import { language, number, t } from "./language.js";
 
 const STATUS_MARKS = { untouched: "○", "in work": "◐", done: "●", approved: "✔", "sent back": "↩", unreadable: "⚠" };
 
@@ -28,11 +28,14 @@ export class PictureList {
     list.addEventListener("keydown", (event) => this.key(event));
   }
 
-  /** Builds the rows anew, of the pictures that match what is searched. */
+  /** Shows the pictures that match what is searched. There may be thousands: rows that were built are used again. */
   show(pictures, current) {
     this.shown = found(pictures, $("search").value);
-    this.rows = new Map(this.shown.map((picture) => [picture.id, this.row(picture)]));
-    $("picture-list").replaceChildren(...this.rows.values());
+    for (const picture of this.shown) {
+      if (this.rows.has(picture.id)) this.update(picture);
+      else this.rows.set(picture.id, this.row(picture));
+    }
+    $("picture-list").replaceChildren(...this.shown.map(({ id }) => this.rows.get(id)));
     $("no-pictures").hidden = this.shown.length > 0;
     $("no-pictures").textContent = t(pictures.length ? "no match" : "no pictures");
     this.mark(current);
@@ -87,6 +90,9 @@ export class PictureList {
 }
 
 function fillState(element, { status, objects, clicks }) {
+  const now = [language(), status, objects, clicks].join();
+  if (element.dataset.shown === now) return;
+  element.dataset.shown = now;
   element.dataset.status = status;
   const counts = objects || clicks ? `${t("objects", { n: objects })} · ${t("clicks", { n: clicks })}` : "";
   element.replaceChildren(make("b", { textContent: `${STATUS_MARKS[status]} ${t(`status ${status}`)}` }),
