@@ -1,8 +1,16 @@
 """What the tests of the annotation page share."""
+import os
 from pathlib import Path
 
 import pytest
 from stub import Annotator, editor_of, write_pictures
+
+
+@pytest.fixture(autouse=True)
+def nothing_waits_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests kill processes and never the machine; on a busy disk most of their time would be spent waiting for it."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr(os, "sync", lambda: None, raising=False)
 
 
 @pytest.fixture

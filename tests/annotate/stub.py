@@ -115,7 +115,7 @@ if __name__ == "__main__":
     from utils.annotate.__main__ import listen
 
     images, out, port, *caches = sys.argv[1:]
-    os.fsync = lambda descriptor: None  # tests kill the process, not the machine
+    os.fsync, os.sync = lambda descriptor: None, lambda: None  # tests kill the process, not the machine
     for module, name in ((editor, "IMAGE_CACHE_BYTES"), (editor, "OUTLINE_CACHE_BYTES"), (project, "MASK_CACHE_BYTES"),
                          (server, "THUMBNAIL_CACHE_BYTES")):
         if caches:  # small ones are full early
