@@ -222,6 +222,10 @@ def input_size(height: int, width: int, working_size: float, keep_aspect: bool =
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+DRAWINGS = ("", "merged", "separate")
+CONTOUR_VALUE = 0.5  # of a contour's inside on maps that it shares with clicks and strokes
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """All that is needed to build the network of a checkpoint, and to run it as it was trained.
@@ -238,10 +242,13 @@ class NetworkConfig:
     decoder_width: int = 64
     freeze_norm: bool = True  # the backbone's BatchNorm keeps its statistics in training: those of ImageNet are better
     # than those of small batches of click crops (loss .726 against .735 after 2,000 samples)
+    drawings: str = ""  # strokes and contours: unknown, "merged" with the maps of clicks, or in "separate" maps
 
     def __post_init__(self) -> None:
         if self.backbone not in BACKBONES:
             raise ValueError(f"unknown backbone {self.backbone!r}: choose one of {', '.join(BACKBONES)}")
+        if self.drawings not in DRAWINGS:
+            raise ValueError(f"drawings must be one of {', '.join(map(repr, DRAWINGS))}, not {self.drawings!r}")
         for name in ("working_size", "decoder_width", "aspp_rates"):  # a file must not make this machine build too much
             value = getattr(self, name)
             numbers = value if isinstance(value, tuple) and 0 < len(value) < 9 else (value,)
@@ -298,7 +305,7 @@ class ISModel(nn.Module):
         self.config = config
         self.pred_thr = config.pred_thr
         self.backbone = _build_backbone(config.backbone, pretrained)
-        _widen_first_convolution(self.backbone)
+        _widen_first_convolution(self.backbone, 10 if config.drawings == "separate" else 6)
         low, high = BACKBONES[config.backbone].channels
         width = config.decoder_width
         self.aspp = ASPP(high, list(config.aspp_rates))
@@ -323,7 +330,8 @@ class ISModel(nn.Module):
         """One forward pass.
 
         Args:
-            image: float (B, 4, H, W), RGB in [0, 1] and the previous mask's probabilities (0 without one).
+            image: float (B, 4, H, W), RGB in [0, 1] and the previous mask's probabilities (0 without one); or
+                (B, 8, H, W) with maps in [0, 1] of positive and negative strokes, positive and negative contours.
             points: float (B, 2N, 3), see `click_disks`.
 
         Returns:
@@ -332,11 +340,20 @@ class ISModel(nn.Module):
         size = image.shape[-2:]
         disks = click_disks(points, size[0], size[1], self.config.disk_radius)
         rgb = (image[:, :3] - self.mean) / self.std  # type: ignore[operator]
-        inputs = torch.cat([rgb, image[:, 3:], disks.to(image.dtype)], dim=1)
+        maps = self._with_drawings(disks.to(image.dtype), image[:, 4:])
+        inputs = torch.cat([rgb, image[:, 3:4], maps], dim=1)
         features = self.backbone(inputs.contiguous(memory_format=torch.channels_last))
         low = self.skip(features["low"])
         high = _upsample(self.project(self.aspp(features["high"])), low.shape[-2:])
         return {"instances": _upsample(self.decoder(torch.cat([high, low], dim=1)), size)}
+
+    def _with_drawings(self, disks: Tensor, drawn: Tensor) -> Tensor:
+        """The maps of clicks (B, 2, H, W) and of drawings, (B, 4, H, W) or (B, 0, H, W) where nothing is drawn."""
+        if self.config.drawings == "separate":
+            return torch.cat([disks, drawn if drawn.shape[1] else torch.zeros_like(disks).repeat(1, 2, 1, 1)], 1)
+        if self.config.drawings == "merged" and drawn.shape[1]:
+            return torch.maximum(disks, torch.maximum(drawn[:, :2], CONTOUR_VALUE * drawn[:, 2:]))
+        return disks
 
     def folded(self) -> ISModel:
         """A copy for predictions only: convolutions do the work of the BatchNorm behind them, in 3/4 of the time."""
@@ -407,8 +424,10 @@ def _dilate_last_stage(features: nn.Sequential) -> None:
         conv.padding = tuple(rate * (k - 1) // 2 for k in conv.kernel_size)
 
 
-def _widen_first_convolution(backbone: nn.Module) -> None:
-    """Gives the first convolution three more input channels: previous mask, positive and negative clicks.
+def _widen_first_convolution(backbone: nn.Module, inputs: int = 6) -> None:
+    """Gives the first convolution more input channels: previous mask, then positive and negative clicks.
+
+    With 10 channels strokes and contours follow, whose filters begin as those of clicks.
 
     The RGB filters stay. The new ones start as noise as strong as those: disks and masks are mostly zero, so that the
     features stay those of ImageNet nearly everywhere, and clicks are noticed sooner than with filters of zeros (mean
@@ -416,10 +435,11 @@ def _widen_first_convolution(backbone: nn.Module) -> None:
     """
     name, old = next((n, m) for n, m in backbone.named_modules() if isinstance(m, nn.Conv2d))
     geometry: Any = {"kernel_size": old.kernel_size, "stride": old.stride, "padding": old.padding}
-    new = nn.Conv2d(6, old.out_channels, **geometry, bias=old.bias is not None)
+    new = nn.Conv2d(inputs, old.out_channels, **geometry, bias=old.bias is not None)
     with torch.no_grad():
         new.weight.normal_().mul_(old.weight.std())
         new.weight[:, :3] = old.weight
+        new.weight[:, 6:] = new.weight[:, 4:6].repeat(1, (inputs - 6) // 2, 1, 1)
     parent = backbone.get_submodule(name.rpartition(".")[0])
     setattr(parent, name.rpartition(".")[2], new)
 
@@ -544,6 +564,18 @@ def _guess_config(state: Dict[str, Tensor]) -> NetworkConfig:
     return max((NetworkConfig(backbone=name, decoder_width=width) for name in BACKBONES), key=resemblance)
 
 
+def _widened(state: Dict[str, Tensor], config: NetworkConfig) -> Dict[str, Tensor]:
+    """The weights of a network that knows clicks alone, for one with maps of strokes and contours too.
+
+    Their filters begin as those of clicks; where nothing is drawn, the answers stay the same.
+    """
+    key = next(key for key, value in state.items() if value.ndim == 4)
+    if config.drawings == "separate" and state[key].shape[1] == 6:
+        clicks = state[key][:, 4:6]
+        state = {**state, key: torch.cat([state[key], clicks, clicks], 1)}
+    return state
+
+
 def _load_strictly(model: nn.Module, state: Dict[str, Tensor], path: PathLike) -> None:
     """Loads finite weights of any float type; names the first keys that differ if it is another network's."""
     own = model.state_dict()
@@ -583,6 +615,7 @@ class Runtime(Protocol):
 
         Args:
             inputs: float32 (B, 4, H, W), RGB in [0, 1] and the previous mask's probabilities; H and W multiples of 16.
+                (B, 8, H, W), see `ISModel.forward`, if config.drawings is set and something is drawn.
             points: float32 (B, 2N, 3), see `click_disks`.
 
         Returns:
@@ -639,6 +672,58 @@ class _Click(NamedTuple):
     x: int
     is_positive: bool
 
+    @property
+    def places(self) -> np.ndarray:
+        """Its point, (1, 2)."""
+        return np.array([self[:2]])
+
+
+class _Drawing(NamedTuple):
+    """A stroke or, without a width, a contour as the Predictor remembers it."""
+
+    points: Tuple[Tuple[float, float], ...]
+    is_positive: bool
+    width: Optional[float]
+    trust: float
+
+    @property
+    def places(self) -> np.ndarray:
+        """Its points, (N, 2)."""
+        return np.array(self.points)
+
+    def draw(self, maps: np.ndarray, frame: Frame) -> None:
+        """Adds it to the maps float32 (4, out_height, out_width) of a frame; as utils.interactions.rasterize does."""
+        fixed = [np.rint(frame.to_input(self.places)[:, ::-1] * 16).astype(np.int32)]
+        if self.width is None:
+            inside = np.zeros(maps.shape[1:], np.uint8)
+            cv2.fillPoly(inside, fixed, 1, cv2.LINE_8, 4)
+            maps[2:, inside > 0] = 0
+            maps[2 if self.is_positive else 3, inside > 0] = self.trust
+        else:
+            scale = math.sqrt(frame.out_height * frame.out_width / (frame.height * frame.width))
+            off = np.ones(maps.shape[1:], np.uint8)  # OpenCV's own thick lines are wider than asked for
+            cv2.polylines(off, fixed, False, 0, 1, cv2.LINE_8, 4)
+            distance = cv2.distanceTransform(off, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+            maps[0 if self.is_positive else 1, distance < min(max(self.width * scale, 3), 15) / 2] = 1
+
+    def as_clicks(self, spacing: float) -> Tuple[_Interaction, ...]:
+        """Clicks that say nearly the same: along a stroke, in the middle of a contour's inside."""
+        corners = self.places
+        if self.width is None:
+            first = np.floor(corners.min(0)).astype(int)
+            inside = np.zeros(np.ceil(corners.max(0)).astype(int) - first + 1, np.uint8)
+            cv2.fillPoly(inside, [np.rint(corners - first)[:, ::-1].astype(np.int32)], 1)
+            places = np.array([np.unravel_index(edge_distance(inside > 0).argmax(), inside.shape)]) + first
+        else:
+            along = np.append(0, np.cumsum(np.linalg.norm(np.diff(corners, axis=0), axis=1)))
+            steps = np.linspace(0, along[-1], max(2, round(along[-1] / spacing) + 1))
+            places = np.rint(np.stack([np.interp(steps, along, corners[:, axis]) for axis in (0, 1)], 1))
+        return tuple(_Click(int(y), int(x), self.is_positive) for y, x in places)
+
+
+_Interaction = Union[_Click, _Drawing]
+TOLD = 0.6  # weight of a contour's inside in the previous mask of a network that does not know contours; a box's is .45
+
 
 class _Estimate(NamedTuple):
     """A probability map (out_height, out_width) of a frame; nothing is known outside the frame's box."""
@@ -679,17 +764,18 @@ class _Estimate(NamedTuple):
         least = np.where(np.any(near, axis=0), threshold + 0.01 * (1 - threshold), 0)
         return self._replace(probability=np.maximum(self.probability, least).astype(np.float32))
 
-    def remember(self, last: _Estimate, click: _Click, weight: float, threshold: float) -> _Estimate:
+    def remember(self, last: _Estimate, click: _Interaction, weight: float, threshold: float) -> _Estimate:
         """The estimate with its logits averaged with another one's away from a click, where that knew something.
 
         At distance d of the click the other one counts weight * (1 - exp(-d**2 / r**2)) times as much as this one; r
         is .3 of the square root of its mask's area.
         """
-        y, x = self.frame.to_input(np.array([(click.y, click.x)]))[0]
+        y, x = self.frame.to_input(click.places).T[..., None]
         rows = (np.arange(self.frame.out_height) - y) * (self.frame.height / self.frame.out_height)
         columns = (np.arange(self.frame.out_width) - x) * (self.frame.width / self.frame.out_width)
         area = (last.probability > threshold).mean() * last.frame.height * last.frame.width
-        near = np.exp(-(rows[:, None] ** 2 + columns**2) / max(0.09 * area, 1.0))
+        distance2 = np.min(rows[:, :, None] ** 2 + columns[:, None] ** 2, axis=0)
+        near = np.exp(-distance2 / max(0.09 * area, 1.0))
         known = last._replace(probability=np.ones_like(last.probability)).seen_in(self.frame)
         weights = (weight * (1 - near) * known).astype(np.float32)
         now, before = (np.clip(p, 1e-4, 1 - 1e-4) for p in (self.probability, last.seen_in(self.frame)))
@@ -792,6 +878,7 @@ class Predictor:
         self.late_expand_ratio = min(late_expand_ratio, expand_ratio)
         self.late_memory = late_memory
         self._lock = threading.RLock()
+        self._has_warned = False
         self._image: Optional[ImagePyramid] = None
         self._sides = (0, 0)  # height and width of the image
         self.reset()
@@ -831,8 +918,8 @@ class Predictor:
     def reset(self) -> None:
         """Forgets all clicks and masks; the image stays."""
         with self._lock:
-            self._start: Tuple[_Click, ...] = ()  # the click list with which a previous mask came
-            self._known: Dict[Tuple[_Click, ...], _Estimate] = {}  # of the last click list and its prefixes
+            self._start: Tuple[_Interaction, ...] = ()  # the click list with which a previous mask came
+            self._known: Dict[Tuple[_Interaction, ...], _Estimate] = {}  # of the last click list and its prefixes
 
     def get_prediction(self, clicker: Any, prev_mask: Union[np.ndarray, Tensor, None] = None) -> np.ndarray:
         """The object's probability map for these clicks.
@@ -840,7 +927,8 @@ class Predictor:
         Args:
             clicker: a list of (y, x, is_positive), or of clicks with `is_positive` and `coords` (y, x), or an object
                 whose `get_clicks()` gives one. Coordinates are in pixels of the image; those between pixels are
-                rounded to the nearest. It is not changed.
+                rounded to the nearest. It is not changed. The list may also hold strokes (`points`, `width`) and
+                contours (`points`, `trust`), as utils.interactions makes them; each item is a step.
             prev_mask: to take for the prediction before the last click, so that work can start from any mask: bool,
                 0 and 1, uint8 0 and 255, or probabilities, numpy or torch, (H, W), (1, H, W) or (1, 1, H, W). It
                 belongs to this click list and to lists that extend it; others start from nothing.
@@ -901,7 +989,8 @@ class Predictor:
             result.masks.append(mask)
             result.probabilities.append(probability)
             result.ious.append(_iou(truth, mask))
-        result.clicks.extend((y, x, positive) for y, x, positive in map(_read_click, clicker.get_clicks()))
+        made = (_read_click(click) for click in clicker.get_clicks())
+        result.clicks.extend((click.y, click.x, click.is_positive) for click in made if isinstance(click, _Click))
         return result
 
     def _estimate(self, clicker: Any, prev_mask: Union[np.ndarray, Tensor, None]) -> _Estimate:
@@ -922,10 +1011,12 @@ class Predictor:
         self._known = known
         return known[clicks]
 
-    def _step(self, last: _Estimate, clicks: Tuple[_Click, ...]) -> _Estimate:
+    def _step(self, last: _Estimate, clicks: Tuple[_Interaction, ...]) -> _Estimate:
         """The estimate after the last click: in the box of the object, or on the whole image where none is found."""
         everything = (0, 0, *self._sides)
         is_late = 0 < self.late_click <= len(clicks)
+        if isinstance(clicks[-1], _Drawing) and clicks[-1].width is None and not self._runtime.config.drawings:
+            last = self._told(last, clicks)
         frame = self._object_frame(last, clicks, is_late) if self.zoom_in else None
         if frame is None and self.zoom_in and self.coarse_pass:
             coarse = self._forward_pass(self._frame(everything, self.coarse_size), last, clicks)
@@ -934,11 +1025,12 @@ class Predictor:
         return estimate.remember(last, clicks[-1], self.late_memory, self.pred_thr) if is_late else estimate
 
     @torch.no_grad()
-    def _forward_pass(self, frame: Frame, last: _Estimate, clicks: Tuple[_Click, ...]) -> _Estimate:
+    def _forward_pass(self, frame: Frame, last: _Estimate, clicks: Tuple[_Interaction, ...]) -> _Estimate:
         """The network's estimate in a frame, given all clicks and the last estimate."""
         assert self._image is not None
         image = torch.from_numpy(self._image.take(frame)).permute(2, 0, 1).float() / 255
-        inputs = torch.cat([image, torch.from_numpy(last.seen_in(frame))[None]])[None]
+        drawn, clicks = self._drawn(frame, clicks), self._only_clicks(clicks)
+        inputs = torch.cat([image, torch.from_numpy(last.seen_in(frame))[None], torch.from_numpy(drawn)])[None]
         places = frame.to_input(np.array([click[:2] for click in clicks]))
         shown, corners = self._out_of_corners(frame, places, clicks)
         points = _points_tensor(shown, clicks)[None]
@@ -952,8 +1044,43 @@ class Predictor:
         estimate = _Estimate(probability[0].cpu().numpy(), frame)
         return estimate.holding(places[corners], self._radius, self.pred_thr) if corners.any() else estimate
 
+    def _told(self, last: _Estimate, clicks: Tuple[_Interaction, ...]) -> _Estimate:
+        """The last estimate with what a contour says about its inside, for a network that does not know contours."""
+        contour = clicks[-1]
+        assert isinstance(contour, _Drawing)
+        around = last.box(self.pred_thr)
+        low, high = np.floor(contour.places.min(0)).astype(int), np.ceil(contour.places.max(0)).astype(int) + 1
+        box = (*low, *high) if around is None else (*np.minimum(low, around[:2]), *np.maximum(high, around[2:]))
+        frame = self._frame([int(np.clip(side, 0, end)) for side, end in zip(box, self._sides * 2)], self.working_size)
+        inside = np.zeros((4, frame.out_height, frame.out_width), np.float32)
+        contour.draw(inside, frame)
+        weight = TOLD * (1 + contour.trust) / 2 * (inside[2:].max(0) > 0)
+        told = (1 - weight) * last.seen_in(frame) + weight * contour.is_positive
+        return _Estimate(told.astype(np.float32), frame)
+
+    def _drawn(self, frame: Frame, interactions: Sequence[_Interaction]) -> np.ndarray:
+        """Maps float32 (4, H, W) of strokes and contours in a frame; (0, H, W) without any."""
+        known = self._runtime.config.drawings != ""
+        drawings = [one for one in interactions if isinstance(one, _Drawing)] if known else []
+        maps = np.zeros((4 if drawings else 0, frame.out_height, frame.out_width), np.float32)
+        for drawing in drawings:
+            drawing.draw(maps, frame)
+        return maps
+
+    def _only_clicks(self, interactions: Sequence[_Interaction]) -> Tuple[_Interaction, ...]:
+        """The clicks; for a network that knows nothing else, those that stand for strokes and contours too."""
+        if self._runtime.config.drawings:
+            return tuple(one for one in interactions if isinstance(one, _Click))
+        if not self._has_warned and not all(isinstance(one, _Click) for one in interactions):
+            warnings.warn("this checkpoint knows clicks alone: strokes become clicks along them, contours and boxes a "
+                          "click in their middle and a previous mask", stacklevel=2)  # fmt: skip
+            self._has_warned = True
+        spacing = max(self._sides) / 12
+        said = [(one,) if isinstance(one, _Click) else one.as_clicks(spacing) for one in interactions]
+        return tuple(click for clicks in said for click in clicks)
+
     def _out_of_corners(
-        self, frame: Frame, places: np.ndarray, clicks: Tuple[_Click, ...]
+        self, frame: Frame, places: np.ndarray, clicks: Tuple[_Interaction, ...]
     ) -> Tuple[np.ndarray, np.ndarray]:
         """Where a frame shows clicks (N, 2), and which of them (N,) are positive ones in a corner of the image.
 
@@ -963,7 +1090,7 @@ class Predictor:
         reaches = np.array([frame.top + frame.height, frame.left + frame.width]) == self._sides
         low = (places < self._radius) & (np.array([frame.top, frame.left]) == 0)
         high = (places > ends - self._radius) & reaches
-        corners = (low | high).all(1) & np.array([click.is_positive for click in clicks])
+        corners = (low | high).all(1) & np.array([click.is_positive for click in clicks], bool)
         inner = np.where(low, self._radius, ends - self._radius)
         return np.where(corners[:, None], inner, places), corners
 
@@ -973,16 +1100,17 @@ class Predictor:
         size = input_size(box[2] - box[0], box[3] - box[1], working_size, self.keep_aspect)
         return self._image.frame(box, size)
 
-    def _object_frame(self, estimate: _Estimate, clicks: Tuple[_Click, ...], is_late: bool) -> Optional[Frame]:
+    def _object_frame(self, estimate: _Estimate, clicks: Tuple[_Interaction, ...], is_late: bool) -> Optional[Frame]:
         """The box of an estimate's mask and all clicks, expanded, within the image; None if the mask is empty."""
         mask_box = estimate.box(self.pred_thr)
         if mask_box is None:
             return None
         ratio = self.late_expand_ratio if is_late else self.expand_ratio
         begins, ends = [], []
+        places = np.concatenate([one.places for one in clicks])
         for axis, length in enumerate(self._sides):
-            low = min(mask_box[axis], min(click[axis] for click in clicks))
-            high = max(mask_box[axis + 2], max(click[axis] for click in clicks) + 1)
+            low = min(mask_box[axis], max(0, math.floor(places[:, axis].min())))
+            high = max(mask_box[axis + 2], min(length, math.ceil(places[:, axis].max()) + 1))
             side = max((high - low) * ratio, self.min_box * max(self._sides))
             begins.append(max(0, min(low, math.floor((low + high - side) / 2))))
             ends.append(min(length, max(high, math.ceil((low + high + side) / 2))))
@@ -991,7 +1119,7 @@ class Predictor:
         return self._frame((*begins, *ends), size)
 
 
-def _points_tensor(places: np.ndarray, clicks: Sequence[_Click]) -> Tensor:
+def _points_tensor(places: np.ndarray, clicks: Sequence[_Interaction]) -> Tensor:
     """Clicks at places (N, 2) as the network takes them: (2N, 3) rows (y, x, index), positive first, -1 for padding."""
     count = max(1, len(clicks))
     points = np.full((2, count, 3), -1, np.float32)
@@ -1074,18 +1202,30 @@ def _as_probability(mask: Any, height: int, width: int) -> np.ndarray:
     return mask
 
 
-def _read_clicks(clicker: Any, height: int, width: int) -> Tuple[_Click, ...]:
+def _read_clicks(clicker: Any, height: int, width: int) -> Tuple[_Interaction, ...]:
     """The clicks of a clicker or list as plain numbers, rounded to pixels and checked against the image's size."""
     clicks = tuple(map(_read_click, clicker.get_clicks() if hasattr(clicker, "get_clicks") else clicker))
     if not clicks:
         raise ValueError("no clicks to predict from: add one first")
     for click in clicks:
-        if not (0 <= click.y < height and 0 <= click.x < width):
-            raise ValueError(f"click (y={click.y}, x={click.x}) lies outside the image of {height}x{width} pixels")
+        for y, x in click.places:
+            if not (-0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5):
+                what = "click" if isinstance(click, _Click) else "stroke or contour with a point"
+                raise ValueError(f"{what} (y={y:g}, x={x:g}) lies outside the image of {height}x{width} pixels")
     return clicks
 
 
-def _read_click(click: Any) -> _Click:
+def _read_drawing(drawing: Any) -> _Drawing:
+    """A stroke (points, is_positive, width) or contour (points, is_positive, trust) of utils.interactions or alike."""
+    points = tuple((float(y), float(x)) for y, x in drawing.points)
+    width = getattr(drawing, "width", None)
+    trust = float(getattr(drawing, "trust", 1.0))
+    return _Drawing(points, bool(drawing.is_positive), None if width is None else float(width), trust)
+
+
+def _read_click(click: Any) -> _Interaction:
+    if hasattr(click, "points"):
+        return _read_drawing(click)
     try:
         y, x, is_positive = (*click.coords, click.is_positive) if hasattr(click, "coords") else click
         return _Click(math.floor(float(y) + 0.5), math.floor(float(x) + 0.5), bool(is_positive))
@@ -1170,6 +1310,17 @@ class Recipe:
     )
     p_exact_click: float = _setting(0.7, "clicks", "probability of a further click as the grader makes it, not nearby")
 
+    p_slip: float = _setting(0.0, "clicks", "probability of a click beside the error, twice that of a wrong sign")
+
+    drawings: str = _setting("", "drawings", "strokes and contours in merged or separate maps; empty: unknown")
+    kinds: Tuple[float, ...] = _setting(
+        (0.7, 0.17, 0.13), "drawings", "weights of clicks, strokes and contours at each step", 0, 1e6
+    )
+    p_box: float = _setting(0.25, "drawings", "probability of a box as the first contour")
+    p_replace: float = _setting(0.0, "drawings", "probability that a stroke or contour replaces the earlier ones")
+
+    keep_weight: float = _setting(0.0, "loss", "weight of a BCE on pixels that the previous mask had right", 0, 100)
+    interaction_weight: float = _setting(0.0, "loss", "weight of a BCE on the pixels of clicks and strokes", 0, 100)
     focal_alpha: float = _setting(0.5, "loss", "weight of the object's pixels in the focal loss")
     focal_gamma: float = _setting(2.0, "loss", "exponent of the focal loss", 0, 10)
     iou_weight: float = _setting(0.5, "loss", "weight of the soft IoU loss", 0, 100)
@@ -1187,6 +1338,8 @@ class Recipe:
         for name in ("zoom_range", "photo_range"):
             if len(getattr(self, name)) != 2 or getattr(self, name)[0] > getattr(self, name)[1]:
                 raise TrainingError(f"{name} must be two numbers, the smaller one first, not {getattr(self, name)}")
+        if self.drawings not in DRAWINGS or len(self.kinds) != 3 or not sum(self.kinds) > 0:
+            raise TrainingError(f"drawings are one of {DRAWINGS} and kinds three weights, not {self.kinds}")
         if not sum(self.rounds) > 0:
             raise TrainingError(f"rounds {self.rounds}: at least one weight must be above 0")
         if self.backbone not in BACKBONES:
@@ -1205,8 +1358,10 @@ def _checked(setting: Any, value: Any) -> Any:
         return type(like)(item)
 
     def alike(item: Any, like: Any) -> Any:
-        if isinstance(like, str):
+        if isinstance(like, str) and isinstance(item, str):
             return item
+        if isinstance(like, str):
+            raise TrainingError(f"{setting.name} must be a word like {like!r}, not {item!r}")
         if not isinstance(like, tuple):
             return number(item, like)
         if not isinstance(item, (list, tuple)) or not item or (isinstance(like[0], int) and len(item) != len(like)):
@@ -1745,10 +1900,11 @@ def open_run(plan: Plan, number: int) -> Run:
     config = _network_config(recipe, freeze_norm=pretrained is not False)
     if before is not None:
         earlier = _config_of(read_checkpoint(before), before)
-        config = dataclasses.replace(earlier, working_size=recipe.working_size)
+        drawings = recipe.drawings or earlier.drawings
+        config = dataclasses.replace(earlier, working_size=recipe.working_size, drawings=drawings)
     model = ISModel(config.backbone, False if resumes or before is not None else pretrained, config)
     if before is not None and not resumes:
-        _load_strictly(model, read_checkpoint(before)["state_dict"], before)
+        _load_strictly(model, _widened(read_checkpoint(before)["state_dict"], config), before)
     run = Run(recipe, model.to(plan.device, memory_format=torch.channels_last), plan.group, data_digest(plan))
     if resumes:
         run.load_state(read_plain(state_path, plan.device), state_path)
@@ -1758,7 +1914,9 @@ def open_run(plan: Plan, number: int) -> Run:
 
 
 def _network_config(recipe: Recipe, freeze_norm: bool = True) -> NetworkConfig:
-    return NetworkConfig(recipe.backbone, recipe.working_size, recipe.disk_radius, freeze_norm=freeze_norm)
+    return NetworkConfig(
+        recipe.backbone, recipe.working_size, recipe.disk_radius, drawings=recipe.drawings, freeze_norm=freeze_norm
+    )
 
 
 def data_digest(plan: Plan) -> str:
@@ -1883,11 +2041,21 @@ class Run:
             batch[name].to(self.device, non_blocking=True) for name in ("images", "instances", "points")
         )
         images, truth = images.float() / 255, truth.float()
-        previous, points = click_rounds(self.model, images, truth, points, count, recipe, rng)
+        drawn = batch["drawn"].to(self.device) if "drawn" in batch else images[:, :0]
+        previous, points, drawn = click_rounds(self.model, images, truth, points, drawn, count, recipe, rng)
         with autocast(self.device):
-            logits = self.parallel(torch.cat([images, previous], 1), points)["instances"].float()
+            logits = self.parallel(torch.cat([images, previous, drawn], 1), points)["instances"].float()
         focal = normalized_focal_loss(logits, truth, recipe.focal_alpha, recipe.focal_gamma)
-        return (focal + recipe.iou_weight * soft_iou_loss(logits, truth)).mean()
+        loss = focal + recipe.iou_weight * soft_iou_loss(logits, truth)
+        if recipe.keep_weight and count:
+            right = (previous > self.model.pred_thr) == (truth > 0.5)
+            loss = loss + recipe.keep_weight * bce_on(logits, truth, right)
+        if recipe.interaction_weight:
+            height, width = truth.shape[2:]
+            disks = click_disks(points, height, width, recipe.disk_radius)
+            touched = torch.cat([disks, drawn[:, :2]], 1).amax(1, keepdim=True) > 0
+            loss = loss + recipe.interaction_weight * bce_on(logits, truth, touched)
+        return loss.mean()
 
     def _average(self) -> None:
         """Moves the averaged weights towards the present ones, faster at the start of the run."""
@@ -2035,10 +2203,14 @@ class ClickSamples(torch.utils.data.Dataset):
         if self.augmentator is not None:
             scene = self._augment(scene, shape, i)
         image = change_colours(rng, scene.image, self.recipe)
+        points, drawn = first_points(rng, scene.mask, self.recipe), {}
+        if self.recipe.drawings:
+            drawn["drawn"] = first_drawing((self.recipe.seed, 5, i), scene.mask, points, self.recipe)
         return {
+            **drawn,
             "images": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
             "instances": torch.from_numpy(scene.mask.astype(np.uint8))[None],
-            "points": torch.from_numpy(first_points(rng, scene.mask, self.recipe)),
+            "points": torch.from_numpy(points),
             "problems": "\n".join(problems),
             "id": photo.id,
         }
@@ -2224,6 +2396,57 @@ def first_points(rng: np.random.Generator, mask: np.ndarray, recipe: Recipe) -> 
     return points.reshape(-1, 3)
 
 
+KINDS = ("click", "stroke", "contour")
+STYLES = ("straight", "centreline", "outline", "polynomial")  # of strokes, utils.scribbles.STROKES
+
+
+def first_drawing(seed: Tuple[int, ...], mask: np.ndarray, points: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """Maps float32 (4, H, W) of a stroke or contour to begin with, now and then, in place of the first click.
+
+    Args:
+        points: (2N, 3) of `first_points`; the first one is taken away if something is drawn.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = np.zeros((4, *mask.shape), np.float32)
+    kind = rng.choice(3, p=np.array(recipe.kinds) / sum(recipe.kinds))
+    if kind and draw_next(rng, KINDS[kind], mask, np.zeros_like(mask), drawn, recipe):
+        points[0] = -1
+    return drawn
+
+
+def draw_next(
+    rng: np.random.Generator, kind: str, truth: np.ndarray, mask: np.ndarray, drawn: np.ndarray, recipe: Recipe
+) -> bool:
+    """Adds the next stroke or contour for a mask to the maps (4, H, W), unless the error is too small for one.
+
+    Strokes are 3 to 14 pixels wide, as zoom-ins show them.
+
+    Returns:
+        Whether something was drawn.
+    """
+    try:
+        from utils import interactions
+    except ImportError as error:
+        raise TrainingError(f"training with drawings needs utils/interactions.py beside this file ({error})") from error
+    item = interactions.next_drawing(rng, kind, truth, mask, STYLES[rng.integers(len(STYLES))])
+    width, is_box, replaces = rng.uniform(3, 14), rng.random() < recipe.p_box, rng.random() < recipe.p_replace
+    if item is None:
+        return False
+    if isinstance(item, interactions.Stroke):
+        item = dataclasses.replace(item, width=width)
+    elif is_box and not mask.any():
+        (top, left), (bottom, right) = (pick(item.points, axis=0) for pick in (np.min, np.max))
+        item = interactions.Contour.box(top, left, bottom, right)
+    maps = interactions.rasterize([item], interactions.WholePicture(*truth.shape))[2:]
+    own = slice(0, 2) if kind == "stroke" else slice(2, 4)
+    if replaces:
+        drawn[own] = 0
+    elif kind == "contour":
+        drawn[own, maps[own].any(0)] = 0
+    np.maximum(drawn, maps, out=drawn)
+    return True
+
+
 def _random_pixel(rng: np.random.Generator, region: np.ndarray) -> Tuple[int, int]:
     places = np.flatnonzero(region)
     return divmod(int(places[rng.integers(len(places))]), region.shape[1])
@@ -2266,13 +2489,16 @@ def brute_edge_distances(regions: Tensor) -> Tensor:
     return distance2[:, 1:-1, 1:-1].sqrt()
 
 
-def next_clicks(truth: Tensor, mask: Tensor, exact: Tensor, noise: Tensor) -> Tuple[Tensor, Tensor]:
+def next_clicks(
+    truth: Tensor, mask: Tensor, exact: Tensor, noise: Tensor, slips: Optional[Tensor] = None
+) -> Tuple[Tensor, Tensor]:
     """The user's next click for each sample: in the largest error, at its middle or near it.
 
     Args:
         truth, mask: bool (B, H, W).
         exact: bool (B,), the grader's click: where the distance to the error's edge is greatest.
         noise: float (B, H, W) in [0, 1) that decides where a click that is not exact falls.
+        slips: bool (2, B): whose click falls beside the error, and whose has the wrong sign.
 
     Returns:
         (B, 3) rows (y, x, is_positive), and bool (B,): whether there was an error to click on.
@@ -2285,8 +2511,30 @@ def next_clicks(truth: Tensor, mask: Tensor, exact: Tensor, noise: Tensor) -> Tu
     depth = torch.where(positive[:, None], squared[0], squared[1])
     near = (depth > depth.amax(1, keepdim=True) / 4) * (1 + noise.view(batch, -1))  # half of the distance
     place = torch.where(exact, depth.argmax(1), near.argmax(1))
+    if slips is not None:
+        place = torch.where(slips[0], _beside(depth.view(batch, height, width), noise), place)
+        positive = positive ^ slips[1]
     rows = [torch.div(place, width, rounding_mode="floor"), place % width, positive]
     return torch.stack([row.float() for row in rows], 1), deepest.amax(0) > 0
+
+
+SLIP = 5  # pixels of the input that a click outside the error may be away from it, at least
+
+
+def _beside(depth: Tensor, noise: Tensor) -> Tensor:
+    """A random pixel (B,) outside each region, about as near to its edge as its middle is.
+
+    Args:
+        depth: (B, H, W), squared distance to the region's edge, 0 outside; noise: (B, H, W) in [0, 1).
+    """
+    deepest, middle = depth.flatten(1).max(1)
+    y = torch.div(middle, depth.shape[2], rounding_mode="floor").view(-1, 1, 1)
+    x = (middle % depth.shape[2]).view(-1, 1, 1)
+    rows, columns = (torch.arange(side, device=depth.device) for side in depth.shape[1:])
+    distance2 = (rows.view(1, -1, 1) - y) ** 2 + (columns.view(1, 1, -1) - x) ** 2
+    reach = deepest.sqrt() + deepest.sqrt().clamp(min=SLIP)
+    near = (depth == 0) & (distance2 <= (reach**2).view(-1, 1, 1))
+    return (near * (1 + noise)).flatten(1).argmax(1)
 
 
 def add_clicks(points: Tensor, clicks: Tensor, wanted: Tensor, index: int) -> Tensor:
@@ -2306,16 +2554,24 @@ def add_clicks(points: Tensor, clicks: Tensor, wanted: Tensor, index: int) -> Te
 
 
 def click_rounds(
-    model: ISModel, images: Tensor, truth: Tensor, points: Tensor, count: int, recipe: Recipe, rng: torch.Generator
-) -> Tuple[Tensor, Tensor]:
-    """Plays rounds of clicks against the model's own predictions, in evaluation mode and without gradient.
+    model: ISModel,
+    images: Tensor,
+    truth: Tensor,
+    points: Tensor,
+    drawn: Tensor,
+    count: int,
+    recipe: Recipe,
+    rng: torch.Generator,
+) -> Tuple[Tensor, Tensor, Tensor]:
+    """Plays rounds of interactions against the model's own predictions, in evaluation mode and without gradient.
 
     Args:
         images: float (B, 3, H, W) in [0, 1]; truth: float (B, 1, H, W); points: (B, 2N, 3) to begin with.
+        drawn: float (B, 4, H, W), maps of strokes and contours to begin with; (B, 0, H, W) if only clicks are known.
         count: rounds.
 
     Returns:
-        The previous mask (B, 1, H, W) and the points for the forward pass that is learnt from.
+        The previous mask (B, 1, H, W), the points and the maps for the forward pass that is learnt from.
     """
     previous = torch.zeros_like(truth)
     stride = 1 if truth.device.type == "cpu" else max(1, round(math.sqrt(truth[0].numel()) / 64))
@@ -2324,16 +2580,41 @@ def click_rounds(
     model.eval()
     for k in range(count):
         with torch.no_grad(), autocast(truth.device):
-            logits = model(torch.cat([images, previous], 1), points)["instances"]
+            logits = model(torch.cat([images, previous, drawn], 1), points)["instances"]
         previous = torch.sigmoid(logits.float())
         mask = previous[:, 0, ::stride, ::stride] > model.pred_thr
         exact = (torch.rand(len(mask), generator=rng) < recipe.p_exact_click).to(mask.device)
         noise = torch.rand(mask.shape, generator=rng).to(mask.device)
-        clicks, wanted = next_clicks(coarse, mask, exact, noise)
+        slips = None
+        if recipe.p_slip:
+            rates = torch.tensor([[recipe.p_slip], [recipe.p_slip / 2]])
+            slips = (torch.rand((2, len(mask)), generator=rng) < rates).to(mask.device)
+        clicks, wanted = next_clicks(coarse, mask, exact, noise, slips)
         clicks[:, :2] *= stride
+        if drawn.shape[1]:
+            drawn, by_drawing = draw_round(truth > 0.5, previous > model.pred_thr, drawn, recipe, rng)
+            wanted &= ~by_drawing
         points = add_clicks(points, clicks, wanted, k + 1)
     model.train(training)
-    return previous, points
+    return previous, points, drawn
+
+
+def draw_round(
+    truth: Tensor, mask: Tensor, drawn: Tensor, recipe: Recipe, rng: torch.Generator
+) -> Tuple[Tensor, Tensor]:
+    """A round's strokes and contours for masks bool (B, 1, H, W).
+
+    Returns:
+        The maps (B, 4, H, W) with them, and bool (B,): in which samples something was drawn.
+    """
+    kinds = torch.multinomial(torch.tensor(recipe.kinds), len(truth), replacement=True, generator=rng).tolist()
+    seed = int(torch.randint(2**31, (1,), generator=rng))
+    maps, drew = drawn.cpu().numpy().copy(), np.zeros(len(truth), bool)
+    for n in np.flatnonzero(kinds):
+        region, predicted = (one[n, 0].cpu().numpy() for one in (truth, mask))
+        draws = np.random.default_rng((seed, int(n)))
+        drew[n] = draw_next(draws, KINDS[kinds[n]], region, predicted, maps[n], recipe)
+    return torch.from_numpy(maps).to(drawn.device), torch.from_numpy(drew).to(drawn.device)
 
 
 def normalized_focal_loss(logits: Tensor, truth: Tensor, alpha: float = 0.5, gamma: float = 2.0) -> Tensor:
@@ -2351,6 +2632,12 @@ def normalized_focal_loss(logits: Tensor, truth: Tensor, alpha: float = 0.5, gam
     weight = weight / weight.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
     balance = alpha * truth + (1 - alpha) * (1 - truth)
     return (balance * weight * F.binary_cross_entropy_with_logits(logits, truth, reduction="none")).mean(dim=(1, 2, 3))
+
+
+def bce_on(logits: Tensor, truth: Tensor, pixels: Tensor) -> Tensor:
+    """Mean binary cross entropy over some pixels, bool (B, 1, H, W), of each sample: (B,); 0 where there are none."""
+    loss = F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * pixels
+    return loss.sum(dim=(1, 2, 3)) / pixels.sum(dim=(1, 2, 3)).clamp(min=1)
 
 
 def soft_iou_loss(logits: Tensor, truth: Tensor) -> Tensor:

@@ -76,6 +76,6 @@ def coco_lvis(tmp_path: Path) -> Path:
         (split / folder).mkdir(parents=True)
     for image_id in COCO_IDS:
         write_photo(split, image_id)
-    annotations = {image_id: ANNOTATION for image_id in reversed(COCO_IDS)}
+    annotations = dict.fromkeys(reversed(COCO_IDS), ANNOTATION)
     (split / "hannotation.pickle").write_bytes(pickle.dumps(annotations))
     return split.parent

@@ -148,7 +148,7 @@ def test_items_have_the_shapes_and_types_that_training_reads(coco_lvis):
         "images": (3, *PHOTO_SIZE), "points": (16, 3), "instances": (1, *PHOTO_SIZE),
     }
     assert all(value.dtype == torch.float32 for value in batch.values())
-    assert 0 <= batch["images"].min() and 0.9 < batch["images"].max() <= 1
+    assert batch["images"].min() >= 0 and 0.9 < batch["images"].max() <= 1
     y, x, index = item["points"][0].astype(int)
     assert item["instances"][0, y, x] == 1 and index == 100
 

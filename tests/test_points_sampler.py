@@ -276,7 +276,7 @@ def test_soft_targets_are_the_replayed_masks():
     for _ in range(20):
         mask, positive, negative = draw(sampler, sample)
         between += ((mask > 0) & (mask < 1)).sum()
-        assert mask.dtype == np.float32 and 0 <= mask.min() and mask.max() <= 1
+        assert mask.dtype == np.float32 and mask.min() >= 0 and mask.max() <= 1
         assert positive and all(mask[y, x] > 0.5 for y, x, _ in positive)
         assert all(mask[y, x] <= 0.5 for y, x, _ in negative)
     assert between > 100

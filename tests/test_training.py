@@ -259,13 +259,14 @@ def test_rounds_are_played_in_evaluation_mode():
     truth[:, :, 8:20, 8:20] = 1
     points = torch.full((2, 6, 3), -1.0)
     points[:, 0] = torch.tensor([14.0, 14, 0])
-    previous, played = solution.click_rounds(model, images, truth, points, 2, TINY, torch.Generator().manual_seed(0))
+    nothing, rng = images[:, :0], torch.Generator().manual_seed(0)
+    previous, played, _ = solution.click_rounds(model, images, truth, points, nothing, 2, TINY, rng)
     assert model.training and not previous.requires_grad
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())  # BatchNorm above all
     assert played.shape == (2, 10, 3) and previous.min() > 0 and previous.max() < 1
     assert set(played[..., 2].unique().tolist()) == {-1, 0, 1, 2}
-    assert torch.equal(solution.click_rounds(model, images, truth, points, 0, TINY, torch.Generator())[0],
-                       torch.zeros_like(truth))
+    unplayed, _, _ = solution.click_rounds(model, images, truth, points, nothing, 0, TINY, rng)
+    assert torch.equal(unplayed, torch.zeros_like(truth))
 
 
 # ------------------------------------------------------------------------------------------------ losses, schedule

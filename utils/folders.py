@@ -23,8 +23,8 @@ class Listing:
         return f"left out: {', '.join(parts)}" if parts else ""
 
 
-def list_pictures(folder: Path, recursive: bool = False) -> Listing:
-    """The pictures in a folder; hidden files and links that lead out of it are none.
+def list_pictures(folder: Path, recursive: bool = False, follow_links: bool = True) -> Listing:
+    """The pictures in a folder; hidden files are none, nor are links that lead out of it unless they are followed.
 
     Raises:
         ImageError: the folder can't be read.
@@ -33,7 +33,7 @@ def list_pictures(folder: Path, recursive: bool = False) -> Listing:
     try:
         home = folder.resolve(strict=True)
         for entry in _entries(folder, recursive):
-            why = _reason_to_leave(entry, home)
+            why = _reason_to_leave(entry, None if follow_links else home)
             if why is None:
                 pictures.append(entry)
             elif why:
@@ -52,11 +52,11 @@ def _entries(folder: Path, recursive: bool) -> Iterator[Path]:
             yield entry
 
 
-def _reason_to_leave(entry: Path, home: Path) -> str | None:
-    """Why an entry is no picture; empty for what nobody would take for one, None for a picture."""
+def _reason_to_leave(entry: Path, home: Path | None) -> str | None:
+    """Why an entry is no picture, or none inside `home`; empty for what nobody takes for one, None for a picture."""
     if is_system_file(entry.name):
         return ""
-    if not entry.exists() or home not in entry.resolve().parents:
+    if not entry.exists() or home is not None and home not in entry.resolve().parents:
         return "links that lead out of the folder or nowhere"
     if entry.is_dir():
         return "subfolders"

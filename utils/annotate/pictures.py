@@ -86,13 +86,13 @@ def _unreadable(picture: Picture, sentence: str) -> UnreadableError:
 
 
 def list_pictures(folder: Path, recursive: bool = False) -> Listing:
-    """The pictures of a folder, in natural order, and what else is there.
+    """The pictures of a folder, in natural order, and what else is there; links that lead out of it are left out.
 
     Raises:
         AnnotationError: it is not a folder that can be read.
     """
     try:
-        return list_folder(folder, recursive)
+        return list_folder(folder, recursive, follow_links=False)
     except ImageError as error:
         raise AnnotationError(f"The pictures' folder {shown_name(folder)} can't be read; {error}.") from error
 
