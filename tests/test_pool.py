@@ -94,10 +94,20 @@ def test_no_more_tasks_are_taken_than_are_being_done():
     results.close()
 
 
-def test_processes_end_with_a_killed_parent():
-    script = ("import os, time\nfrom test_pool import Threads\nfrom utils.pool import each_done\n"
+class Busy:
+    """Tells its process, then goes on with a task for longer than a test lasts."""
+
+    def __call__(self, task):
+        if task >= 50:
+            time.sleep(600)
+        return os.getpid(), task
+
+
+@pytest.mark.parametrize("work", ["Threads", "Busy"])
+def test_processes_end_with_a_killed_parent(work):
+    script = (f"import os, time\nfrom test_pool import {work}\nfrom utils.pool import each_done\n"
               "if __name__ == '__main__':\n"
-              "    for pid, _ in each_done(Threads(), range(10**9), 2):\n        print(pid, flush=True)\n")
+              f"    for pid, _ in each_done({work}(), range(10**9), 2):\n        print(pid, flush=True)\n")
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=ROOT / "tests",
                               env={**os.environ, "PYTHONPATH": str(ROOT)})
     children = {int(parent.stdout.readline()) for _ in range(50)}

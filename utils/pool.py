@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
@@ -143,6 +143,7 @@ def _serve(connection: Connection, work: Callable[[Any], Any], threads: int) -> 
     """A process's life: it starts, then sends a result for each task, until nobody listens any more."""
 
     def start() -> None:
+        _end_with_parent()
         _limit_threads(threads)
         getattr(work, "start", lambda: None)()
         _limit_threads(threads)  # again, as torch may be here only now
@@ -156,6 +157,18 @@ def _serve(connection: Connection, work: Callable[[Any], Any], threads: int) -> 
             message = _answer("result", partial(work, connection.recv()))
     except (EOFError, OSError):
         return
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent is killed, in the middle of a task too."""
+    parent = parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _answer(kind: str, action: Callable[[], Any]) -> tuple[str, Any]:

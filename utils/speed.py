@@ -146,7 +146,8 @@ class MeasureEngine:
             return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
     def _measure(self, model: Model, load: float) -> Figures:
-        forward = {side: median_seconds(partial(forward_pass, model.network, side), self.repeats)
+        network = as_predicted(model.network)
+        forward = {side: median_seconds(partial(forward_pass, network, side), self.repeats)
                    for side in self.sides}
         click = click_seconds(model, self.repeats)
         image, truth = load_frame()
@@ -184,6 +185,13 @@ class _Compiled:
         return self._network(inputs, points)["instances"]
 
 
+def as_predicted(network: Any) -> Any:
+    """A Runtime of the network: torch's with its normalisation folded, as Predictor runs it."""
+    from solution import TorchRuntime
+
+    return network if hasattr(network, "logits") else TorchRuntime(network, "cpu")
+
+
 def forward_pass(network: Any, side: int) -> Any:
     """Logits of an image and its mirror image of side**2 pixels with a click."""
     import torch
@@ -191,7 +199,7 @@ def forward_pass(network: Any, side: int) -> Any:
     inputs = torch.full((2, 4, side, side), 0.5)
     points = torch.full((2, 2, 3), -1.0)
     points[:, 0] = torch.tensor([side / 2, side / 2, 0.0])
-    return network.logits(inputs, points) if hasattr(network, "logits") else network(inputs, points)["instances"]
+    return network.logits(inputs, points)
 
 
 def click_seconds(model: Model, repeats: int, clicks: int = CLICKS, **settings: Any) -> float:

@@ -7,6 +7,7 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -45,8 +46,12 @@ def _serve_parser() -> argparse.ArgumentParser:
                        "model's probability map or has soft edges, and proposes what is above one half")
     group.add_argument("--masks-are", choices=KINDS, default="auto", help="what the masks hold where that rule would "
                        "be wrong (default: %(default)s)")
-    group.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="of the model, or an exported one (default: "
-                       "checkpoint.pth)")
+    group.add_argument("--model", "--checkpoint", dest="checkpoint", type=Path, default=CHECKPOINT, metavar="FILE",
+                       help="a checkpoint, or an exported network: .onnx, .xml (default: checkpoint.pth)")
+    group.add_argument("--runtime", choices=("auto", "torch", "onnxruntime", "openvino"), default="auto",
+                       help="what runs an exported network (default: the first that is installed and right)")
+    group.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of an exported network's numbers "
+                       "(default: %(default)s)")
     group.add_argument("--without-model", action="store_true", help="brush, region and proposals only")
     group = parser.add_argument_group("serving")
     group.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
@@ -154,7 +159,8 @@ def _editor(options: argparse.Namespace) -> Editor:
     project.lock()
     project.save()
     print(f"{counted(len(project.pictures))} of {shown_name(images)}, saved to {shown_name(out.resolve())}", flush=True)
-    load = no_model if options.without_model else lambda progress: CheckpointModel(options.checkpoint, progress)
+    load = no_model if options.without_model else partial(
+        CheckpointModel, options.checkpoint, runtime=options.runtime, precision=options.precision)
     editor = Editor(project, Engine(load), proposals)
     for remark in filter(None, (project.left_out, *editor.problems)):
         print(remark, flush=True)

@@ -56,12 +56,19 @@ class CheckpointModel:
     Args:
         source: the file.
         progress: told (fraction, what happens now) while it loads.
+        runtime, precision: of an exported network, see `utils.models.open_model`.
 
     Raises:
         NoModelError: it can't be used; the message says why.
     """
 
-    def __init__(self, source: Path, progress: Progress = lambda fraction, text: None) -> None:
+    def __init__(
+        self,
+        source: Path,
+        progress: Progress = lambda fraction, text: None,
+        runtime: str = "auto",
+        precision: str = "fp32",
+    ) -> None:
         progress(0.05, "starting PyTorch")
         import torch  # slow, and not needed to look at pictures
 
@@ -71,7 +78,8 @@ class CheckpointModel:
         self.name = source.name
         try:
             self.digest = model_digests(source)[source.name]
-            self._model = open_model(source, "cuda" if torch.cuda.is_available() else "cpu")
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            self._model = open_model(source, device, runtime, precision)
             plain = self._model.new_predictor()
         except UserError as error:
             raise NoModelError(f"The model can't be loaded: {error}", "no_model", reason=str(error)) from error
