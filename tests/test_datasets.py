@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import ANNOTATION, COCO_IDS, MAPPING, PHOTO_SIZE, REGIONS
+from small_coco_lvis import ANNOTATION, COCO_IDS, MAPPING, PHOTO_SIZE, REGIONS
 from torch.utils.data import DataLoader
 
 from utils.datasets import CocoLvisDataset, ISDataset, SampleError, TestDataset

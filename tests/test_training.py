@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import COCO_IDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_coco_lvis import COCO_IDS
 from training_tools import (
     CHECKPOINT,
     CPU,

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from conftest import ANNOTATION, COCO_IDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_coco_lvis import ANNOTATION, COCO_IDS
 from training_tools import (
     CHECKPOINT,
     PROJECT,

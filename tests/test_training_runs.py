@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import COCO_IDS
+from small_coco_lvis import COCO_IDS
 from training_tools import (
     CPU,
     PROJECT,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conftest import ANNOTATION, write_photo
+from small_coco_lvis import ANNOTATION, write_photo
 
 import solution
 from solution import Recipe

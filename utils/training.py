@@ -45,6 +45,7 @@ from utils.plots import Curve, curves_chart, write_svg
 
 __all__ = ["StopRequest", "TrainingLog", "fit_tile", "load_state", "save_state", "write_metrics"]
 
+SECONDS_BETWEEN_LINES = 60.0  # of progress, where there is no terminal to draw a bar on
 SHOWN_LOSSES = 5000  # the last ones, in the chart
 Tiles = Callable[..., Sequence[np.ndarray]]
 
@@ -81,7 +82,9 @@ class TrainingLog:
         self.history = [] if history is None else history
         self.losses = [] if losses is None else losses
         self._charts, self._tiles, self._headings = dict(charts or {}), tiles, headings
-        self._bar = tqdm(total=total, initial=seen, unit=f" {unit}", dynamic_ncols=True, smoothing=0.05)
+        # no bar in a file or pipe, but a line now and then
+        self._bar = tqdm(total=total, initial=seen, unit=f" {unit}", dynamic_ncols=True, smoothing=0.05, disable=None)
+        self._last_line = time.monotonic()
 
     def __enter__(self) -> TrainingLog:
         return self
@@ -95,6 +98,9 @@ class TrainingLog:
         texts = {name: f"{value:.3g}" for name, value in {"loss": loss, **shown}.items()}
         self._bar.set_postfix(texts, refresh=False)
         self._bar.update(seen - self._bar.n)
+        if self._bar.disable and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+            self.say(f"{seen} of {self._bar.total} {self.unit}: loss {loss:.3g}")
+            self._last_line = time.monotonic()
 
     def flush(self, row: Mapping[str, float], examples: Sequence[Any] = ()) -> None:
         """Adds a row of figures to metrics.csv, draws the charts anew and a contact sheet of the examples.

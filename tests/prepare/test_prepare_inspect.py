@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import COCO_IDS, PHOTO_SIZE, REGIONS
 from prepare_helpers import run
+from small_coco_lvis import COCO_IDS, PHOTO_SIZE, REGIONS
 
 from utils.datasets import CocoLvisDataset
 from utils.prepare.inspect import TILE, draw_sheet, fixed_order, inspect_split
