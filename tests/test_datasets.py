@@ -1,4 +1,5 @@
 """The folders, what is wrong with files in them, and the pickles that they are read from."""
+import contextlib
 import json
 import pickle
 import subprocess
@@ -11,9 +12,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from small_coco_lvis import ANNOTATION, COCO_IDS, MAPPING, PHOTO_SIZE, REGIONS
 from torch.utils.data import DataLoader
 
+from utils.coco_lvis import read_annotations, read_layers
 from utils.datasets import CocoLvisDataset, ISDataset, SampleError, TestDataset
 from utils.points_sampler import MultiPointSampler
 from utils.safe_pickle import UnsafePickleError, load_pickle
@@ -405,3 +409,17 @@ def test_hostile_annotations_are_refused_by_the_dataset(coco_lvis):
     (coco_lvis / "train" / "masks" / MASKS).write_bytes(HOSTILE["posix.system"])
     with pytest.raises(SampleError, match=rf"{MASKS}: refused posix\.system"):
         CocoLvisDataset(coco_lvis).get_sample(0)
+
+
+@given(st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=6))
+def test_changed_bytes_of_masks_and_annotations_are_a_sample_error(tmp_path_factory, changes):
+    path = tmp_path_factory.mktemp("changed") / "file.pickle"
+    layers = [cv2.imencode(".png", np.zeros((8, 9), np.uint8))[1].ravel()] * 2
+    for content, read in ((pickle.dumps((layers, MAPPING)), read_layers),
+                          (pickle.dumps({COCO_IDS[0]: ANNOTATION}), read_annotations)):
+        changed = bytearray(content)
+        for place, value in changes:
+            changed[int(place * len(changed))] = value
+        path.write_bytes(bytes(changed))
+        with contextlib.suppress(SampleError):
+            read(path)

@@ -1,4 +1,5 @@
 """utils.images: every storage of one picture, or of one label map, gives the same pixels."""
+import contextlib
 import io
 import struct
 import zlib
@@ -6,6 +7,8 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from utils.images import (
@@ -217,3 +220,15 @@ def test_a_thumbnail_is_small_and_upright():
     lying = turn_back(np.kron(SCENE, np.ones((9, 9, 1), np.uint8)), 6)
     small = read_photo(thumbnail(stored(Image.fromarray(lying), "PNG", 6)))
     assert small.pixels.shape == (86, 144, 3)
+
+
+@given(st.sampled_from(["JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP"]),
+       st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=6), st.floats(0, 1))
+def test_any_bytes_are_a_picture_or_an_image_error(kind, changes, kept):
+    content = bytearray(stored(Image.fromarray(SCENE), kind, 6))
+    for place, value in changes:
+        content[int(place * len(content))] = value
+    for part in (bytes(content), bytes(content[: int(kept * len(content))])):
+        for read in (read_photo, read_labels, size_of):
+            with contextlib.suppress(ImageError):
+                read(part, "p", max_pixels=10**6) if read is not size_of else read(part, "p")

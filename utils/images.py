@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from utils.files import UserError, read_bytes, shown_name
 
@@ -162,20 +164,32 @@ def _content(source: str | os.PathLike[str] | bytes, name: str) -> tuple[str, by
         raise ImageError(str(error)) from error
 
 
-def _opened(name: str, content: bytes, max_pixels: int) -> Image.Image:
+@contextmanager
+def _opened(name: str, content: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """A picture whose header has been read and checked; whatever its damage makes Pillow raise is an ImageError."""
     register_heif()
     formats = [kind for kind in FORMATS if kind in Image.OPEN]
     try:
-        image = Image.open(io.BytesIO(content), formats=formats)
-    except Exception as error:  # Pillow's readers raise many kinds for damaged headers
+        with Image.open(io.BytesIO(content), formats=formats) as image:
+            _refuse_size(image, name, max_pixels)
+            yield image
+    except UnidentifiedImageError as error:
         raise ImageError(f"{name} is damaged or no picture that can be read{_heif_hint(content)}; fetch it again or "
                          "leave it out") from error
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError(f"{name} needs more memory than there is; make it smaller first") from error
+    except Exception as error:  # Pillow's readers raise many kinds for damaged files
+        raise ImageError(f"{name} is damaged ({error}); fetch it again or leave it out") from error
+
+
+def _refuse_size(image: Image.Image, name: str, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
         raise ImageError(f"{name} has {image.width * image.height / 1e6:.0f} megapixels, more than the "
                          f"{max_pixels / 1e6:.0f} allowed; make it smaller first")
     if image.width * image.height == 0:
         raise ImageError(f"{name} has no pixels; replace it or leave it out")
-    return image
 
 
 def register_heif() -> bool:
@@ -208,7 +222,12 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _page_notes(image: Image.Image) -> list[str]:
-    pages = getattr(image, "n_frames", 1) if image.format in ("TIFF", "GIF", "WEBP") else 1
+    if image.format not in ("TIFF", "GIF", "WEBP"):
+        return []
+    try:
+        pages = getattr(image, "n_frames", 1)
+    except Exception:  # counting reads on, perhaps into damage
+        return ["pages behind the first one can't be read"]
     return [f"page 1 of {pages} is shown"] if pages > 1 else []
 
 
@@ -217,14 +236,11 @@ def _load(image: Image.Image, name: str) -> int:
     try:
         image.load()
         return 0
-    except Exception as error:  # a damaged file may raise nearly anything
+    except OSError as error:
         if image.format not in ("JPEG", "MPO") or "truncated" not in str(error):
-            raise ImageError(f"{name} is damaged ({error}); fetch it again or leave it out") from error
+            raise
     image.tile = []  # type: ignore[attr-defined]  # what has been decoded so far stays
-    try:
-        filled = np.flatnonzero(np.asarray(image).reshape(image.height, -1).any(1))
-    except Exception as error:
-        raise ImageError(f"{name} is truncated; fetch it again or leave it out") from error
+    filled = np.flatnonzero(np.asarray(image).reshape(image.height, -1).any(1))
     lost = image.height - 1 - (int(filled[-1]) if len(filled) else -1)
     if lost > MAX_LOST_ROWS * image.height:
         raise ImageError(f"{name} is truncated: {lost} of {image.height} rows are missing; fetch it again or leave it "
@@ -328,7 +344,7 @@ def _grey_scale(image: Image.Image, content: bytes) -> int:
     if image.format == "PNG":
         bits = content[24]
     elif image.format == "TIFF":
-        (bits,) = image.tag_v2.get(258, (8,))  # type: ignore[attr-defined]
+        bits = image.tag_v2.get(258, (8,))[0]  # type: ignore[attr-defined]
     return {2: 85, 4: 17}.get(bits, 1)
 
 
