@@ -2,8 +2,11 @@
 import os
 import pickle
 import random
+import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -44,3 +47,20 @@ def coco_lvis(tmp_path: Path) -> Path:
     annotations = dict.fromkeys(reversed(COCO_IDS), ANNOTATION)
     (split / "hannotation.pickle").write_bytes(pickle.dumps(annotations))
     return split.parent
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+            "--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium under Playwright, one for all: a second Playwright in one thread is refused."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install -r tests/requirements.txt")
+    if CHROMIUM is None and not os.environ.get("CI"):
+        pytest.skip("there is no Chromium here")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        yield chromium
+        chromium.close()

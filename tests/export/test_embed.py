@@ -3,13 +3,13 @@ from __future__ import annotations
 
 import functools
 import http.server
-import os
 import shutil
 import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,10 +20,7 @@ from utils.clicker import Clicker
 
 ROOT = Path(__file__).resolve().parents[2]
 EMBED, SCENES = ROOT / "docs" / "embed", ROOT / "tests" / "00_sample_input"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE = 180_000  # milliseconds; a busy machine is no failure
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="there is no Chromium here")
 
 
 @pytest.fixture(scope="module")
@@ -63,31 +60,28 @@ def unpack_from_npm(package: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["doughnut", "cone"])
-def test_the_browser_draws_the_masks_of_python(name: str, site: str, exported: Path, tmp_path: Path) -> None:
-    sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
+def test_the_browser_draws_the_masks_of_python(name: str, site: str, browser: Any, tmp_path: Path) -> None:
     image, picture = cv2.imread(str(SCENES / "imgs" / f"{name}.jpg")), tmp_path / "picture.png"
     cv2.imwrite(str(picture), image)  # JPEG decoders differ a little
     truth = cv2.imread(str(next((SCENES / "masks").glob(f"{name}.*"))), cv2.IMREAD_GRAYSCALE) > 0
     predictor = Predictor.from_checkpoint(ROOT / "checkpoint.pth")
     predictor.set_input_image(image[:, :, ::-1])
     clicker, mask = Clicker(gt_mask=truth), np.zeros(truth.shape, bool)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.goto(site)
-        page.set_input_files("input", picture)
-        page.wait_for_function("document.querySelector('output').value === 'ready'")
-        for count in range(1, 4):
-            clicker.make_next_click(mask)
-            click = clicker.get_clicks()[-1]
-            y, x = click.coords
-            keys = [] if click.is_positive else ["Shift"]
-            page.locator("canvas").click(position={"x": int(x), "y": int(y)}, modifiers=keys)
-            page.wait_for_function(f"document.querySelector('output').value === '{count} clicks'")
-            drawn = page.evaluate("Array.from(document.querySelector('canvas').mask)")
-            found = np.array(drawn, bool).reshape(truth.shape)
-            mask = predictor.get_mask(clicker)
-            assert np.count_nonzero(found & mask) >= 0.99 * np.count_nonzero(found | mask) > 0
-        browser.close()
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(site)
+    page.set_input_files("input", picture)
+    page.wait_for_function("document.querySelector('output').value === 'ready'")
+    for count in range(1, 4):
+        clicker.make_next_click(mask)
+        click = clicker.get_clicks()[-1]
+        y, x = click.coords
+        keys = [] if click.is_positive else ["Shift"]
+        page.locator("canvas").click(position={"x": int(x), "y": int(y)}, modifiers=keys)
+        page.wait_for_function(f"document.querySelector('output').value === '{count} clicks'")
+        drawn = page.evaluate("Array.from(document.querySelector('canvas').mask)")
+        found = np.array(drawn, bool).reshape(truth.shape)
+        mask = predictor.get_mask(clicker)
+        assert np.count_nonzero(found & mask) >= 0.99 * np.count_nonzero(found | mask) > 0
+    page.close()
     assert {click.is_positive for click in clicker.get_clicks()} == {True, False}

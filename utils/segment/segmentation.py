@@ -347,6 +347,16 @@ def read_photo(path: PathLike) -> np.ndarray:
         raise SegmentationError(f"{path} can't be read as a photo ({error}); replace it or leave it out") from error
 
 
+@contextlib.contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """Numbers next to nothing slow a CPU down many times; here they are 0, and afterwards as everybody expects them."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def probabilities(model: ConceptModel, image: np.ndarray, flip: bool = False) -> np.ndarray:
     """How likely each pixel is the object's.
 
@@ -357,12 +367,11 @@ def probabilities(model: ConceptModel, image: np.ndarray, flip: bool = False) ->
     Returns:
         float32 (H, W) in [0, 1].
     """
-    torch.set_flush_denormal(True)  # numbers next to nothing would slow a CPU down many times
     model.eval()
     height, width = image.shape[:2]
     small = resize(image, *canvas(nearest_ratio(height, width), model.settings.size))
     pictures = np.stack([small, small[:, ::-1]] if flip else [small])
-    with torch.no_grad():
+    with torch.no_grad(), denormals_flushed():
         batch = torch.from_numpy(pictures).to(model.mean.device).permute(0, 3, 1, 2).float() / 255
         result = torch.sigmoid(model(batch))[:, 0].cpu().numpy()
     mean = (result[0] + result[1, :, ::-1]) / 2 if flip else result[0]
@@ -622,7 +631,6 @@ class Training:
 
     def __init__(self, model: ConceptModel, samples: Sequence[Any], recipe: Recipe,
                  device: Union[str, torch.device] = "cpu", rank: int = 0, world: int = 1) -> None:
-        torch.set_flush_denormal(True)
         self.device = torch.device(device)
         self.model = model.to(self.device)
         self.wrapped: nn.Module = self.model
@@ -676,7 +684,8 @@ class Training:
                                                  multiprocessing_context="spawn" if workers else None):
             if isinstance(batch, str):
                 raise SegmentationError(batch)
-            loss = self._update(*batch)
+            with denormals_flushed():
+                loss = self._update(*batch)
             if not math.isfinite(loss):
                 raise SegmentationError(f"the loss is not a number after {self.step} steps; take a smaller lr")
             self.step += 1

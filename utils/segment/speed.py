@@ -16,7 +16,7 @@ import torch
 from utils.export import Options, export
 from utils.runtimes import ENGINES, ExportedModel, Request, installed
 from utils.segment.models import open_concept_model
-from utils.segment.segmentation import ConceptModel, canvas, iou, nearest_ratio, resize
+from utils.segment.segmentation import ConceptModel, canvas, denormals_flushed, iou, nearest_ratio, resize
 
 WARM_UP_RUNS = 5
 Run = Callable[[np.ndarray], np.ndarray]
@@ -76,10 +76,8 @@ def _probability(run: Run, photo: np.ndarray, shape: tuple[int, int]) -> np.ndar
 
 
 def _torch(model: ConceptModel) -> Run:
-    torch.set_flush_denormal(True)
-
     def run(pixels: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
+        with torch.inference_mode(), denormals_flushed():
             return model(torch.from_numpy(pixels).to(model.mean.device)).cpu().numpy()
 
     return run

@@ -1,5 +1,4 @@
 """Browsers and servers for the tests of the annotation page."""
-import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -12,24 +11,9 @@ pytest.importorskip("playwright", reason="Playwright is not installed: pip insta
 import uvicorn  # noqa: E402
 from annotate.stub import stub_editor, write_pictures  # noqa: E402
 from person import PHOTO, Person, Server, start_process  # noqa: E402
-from playwright.sync_api import Browser, sync_playwright  # noqa: E402
 
 from utils.annotate.__main__ import listen  # noqa: E402
 from utils.annotate.server import create_app  # noqa: E402
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-            "--disable-component-update", "--disable-sync"]
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None and not os.environ.get("CI"):
-        pytest.skip("there is no Chromium here")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
