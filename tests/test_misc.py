@@ -1,24 +1,18 @@
 """Checkpoints, pictures, boxes and labels."""
 import os
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from utils.clicker import Click
 from utils.misc import (
-    CHART_SIZE,
-    CURVE_COLOURS,
-    INK,
     PAPER,
     clamp_bbox,
     contact_sheet,
-    draw_curves,
     draw_points,
     draw_probmap,
     draw_with_blend_and_clicks,
@@ -137,60 +131,6 @@ def test_headings_of_a_contact_sheet_stay_off_the_tiles_and_each_other():
 def test_a_contact_sheet_needs_tiles_of_one_size(rows):
     with pytest.raises(ValueError, match="tiles of one size"):
         contact_sheet(rows)
-
-
-# ---------------------------------------------------------------------------------------------- curves
-
-
-def coloured(path: Path, colour: tuple[int, int, int]) -> np.ndarray:
-    """(row, column) of the pixels of this colour in the picture, without its legend."""
-    picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-    assert picture.shape == (CHART_SIZE[1], CHART_SIZE[0], 3)
-    pixels = np.argwhere((picture == colour).all(axis=2))
-    return pixels[pixels[:, 0] > 76]
-
-
-def test_curves_rise_and_fall_as_their_values(tmp_path):
-    path = tmp_path / "curves.png"
-    draw_curves({"up": [(x, x / 10) for x in range(11)], "down": [(0, 1.0), (10, 0.0)]}, path, "Two curves")
-    for colour, sign in zip(CURVE_COLOURS, (-1, 1), strict=False):
-        rows, columns = coloured(path, colour).T
-        assert np.ptp(rows) > 350 and np.ptp(columns) > 700  # they fill the axes
-        assert sign * np.corrcoef(rows, columns)[0, 1] > 0.99
-    assert [p.name for p in tmp_path.iterdir()] == ["curves.png"]
-
-
-def test_values_that_are_not_finite_are_left_out(tmp_path):
-    kept = [(0, 1.0), (1, 2.0), (3, 1.5)]
-    draw_curves({"loss": kept}, tmp_path / "a.png", "Loss")
-    torn = {"loss": [*kept[:2], (2, float("nan")), kept[2]], "no": [(0, float("inf"))]}
-    draw_curves(torn, tmp_path / "b.png", "Loss")
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    with pytest.raises(ValueError, match=r"nothing to draw in .*c\.png"):
-        draw_curves({"loss": [(0, float("nan"))], "none": []}, tmp_path / "c.png", "Loss")
-    assert not (tmp_path / "c.png").exists()
-
-
-FIGURES = st.floats(-1e12, 1e12) | st.sampled_from([0.0, 1e-9, 0.1, 1.0])
-
-
-@settings(max_examples=25)
-@given(st.lists(st.tuples(FIGURES, FIGURES), min_size=1, max_size=4))
-def test_any_finite_values_can_be_drawn(tmp_path_factory, points):
-    path = tmp_path_factory.getbasetemp() / "any.png"
-    draw_curves({"any": points}, path, "Any")
-    pixels = coloured(path, CURVE_COLOURS[0])
-    assert len(pixels) > 10
-    picture = cv2.imread(str(path))
-    assert (picture == INK[::-1]).all(axis=2).sum() > 100  # the axis
-
-
-def test_many_long_names_take_more_lines_and_stay_inside(tmp_path):
-    draw_curves({f"a rather long name of a curve {i}": [(0, i), (1, i)] for i in range(7)}, tmp_path / "a.png", "Many")
-    picture = cv2.imread(str(tmp_path / "a.png"))
-    assert (picture[:, -8:] == PAPER).all()
-    for colour in CURVE_COLOURS[:-1]:
-        assert len(coloured(tmp_path / "a.png", colour)) > 500
 
 
 # ---------------------------------------------------------------------------------------------- boxes

@@ -2,9 +2,7 @@
 from __future__ import annotations
 
 import io
-import itertools
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,120 +145,6 @@ def _write(
     """Text whose baseline is at (x, y), x being its left end (anchor 0), middle (0.5) or right end (1)."""
     left = int(at[0] - anchor * _text_width(text, size, thickness))
     cv2.putText(image, text, (left, int(at[1])), cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA)
-
-
-# ---------------------------------------------------------------------------------------------- curves
-
-CHART_SIZE = (960, 540)  # width, height in pixels of the picture
-CHART_SCALE = 2  # it is drawn so many times larger and reduced, for smooth lines
-CHART_MARGINS = (76, 24, 62, 48)  # pixels left, right, top (and the legend), bottom of the axes
-LEGEND_LINE = 22  # pixels from one line of the legend to the next
-GRID = (226, 226, 226)
-# Okabe and Ito's colours (2008), which colour-blind readers can tell apart
-CURVE_COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), INK)
-
-
-def draw_curves(series: Mapping[str, Sequence[tuple[float, float]]], path: Path | str, title: str) -> None:
-    """Writes a PNG of curves over a common axis, with ticks and a legend with each curve's last value.
-
-    Args:
-        series: points (x, y) of each curve, by name; points that are not finite are left out.
-        path: file to write (beside and renamed).
-        title: heading.
-
-    Raises:
-        ValueError: there is no finite point at all.
-    """
-    finite = {name: [p for p in points if np.isfinite(p).all()] for name, points in series.items()}
-    curves = {name: curve for name, curve in finite.items() if curve}
-    if not curves:
-        raise ValueError(f"nothing to draw in {path}: no curve has a finite point")
-    x, y = np.array([point for curve in curves.values() for point in curve], dtype=float).T
-    chart = _Chart(_ticks(*_range(x), about=8), _ticks(*_range(y), about=6))
-    chart.draw_legend({name: curve[-1][1] for name, curve in curves.items()})
-    chart.draw_axes(title)
-    for curve, colour in zip(curves.values(), itertools.cycle(CURVE_COLOURS), strict=False):
-        chart.draw_curve(curve, colour)
-    picture = cv2.resize(chart.canvas, CHART_SIZE, interpolation=cv2.INTER_AREA)
-    png = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
-    write_whole(path, png.tobytes())
-
-
-class _Chart:
-    """A canvas, CHART_SCALE times as large as the picture, whose axes run from the first tick to the last."""
-
-    def __init__(self, x_ticks: np.ndarray, y_ticks: np.ndarray) -> None:
-        width, height = (CHART_SCALE * side for side in CHART_SIZE)
-        self.canvas = np.full((height, width, 3), PAPER, dtype=np.uint8)
-        left, right, top, bottom = (CHART_SCALE * margin for margin in CHART_MARGINS)
-        self.left, self.right, self.top, self.bottom = left, width - right, top, height - bottom
-        self.x_ticks, self.y_ticks = x_ticks, y_ticks
-
-    def pixel(self, x: float, y: float) -> tuple[int, int]:
-        """Where a point lies on the canvas, (column, row)."""
-        along = (x - self.x_ticks[0]) / (self.x_ticks[-1] - self.x_ticks[0])
-        up = (y - self.y_ticks[0]) / (self.y_ticks[-1] - self.y_ticks[0])
-        return round(self.left + along * (self.right - self.left)), round(self.bottom - up * (self.bottom - self.top))
-
-    def write(self, text: str, at: tuple[float, float], anchor: float, size: float = 0.5, colour: Colour = INK) -> None:
-        _write(self.canvas, text, at, anchor, CHART_SCALE * size, colour, CHART_SCALE)
-
-    def draw_axes(self, title: str) -> None:
-        """The title, the grid and the ticks' values."""
-        self.write(title, (self.left, 30 * CHART_SCALE), anchor=0, size=0.7)
-        for text, y in zip(_tick_labels(self.y_ticks), self.y_ticks, strict=True):
-            row = self.pixel(self.x_ticks[0], y)[1]
-            cv2.line(self.canvas, (self.left, row), (self.right, row), GRID, CHART_SCALE)
-            self.write(text, (self.left - 8 * CHART_SCALE, row + 5 * CHART_SCALE), anchor=1)
-        for text, x in zip(_tick_labels(self.x_ticks), self.x_ticks, strict=True):
-            column = self.pixel(x, self.y_ticks[0])[0]
-            cv2.line(self.canvas, (column, self.bottom), (column, self.bottom + 5 * CHART_SCALE), INK, CHART_SCALE)
-            self.write(text, (column, self.bottom + 22 * CHART_SCALE), anchor=0.5)
-        cv2.line(self.canvas, (self.left, self.bottom), (self.right, self.bottom), INK, CHART_SCALE)
-
-    def draw_legend(self, last_values: Mapping[str, float]) -> None:
-        """A line and the last value for each curve, in as many lines of text as they need; the axes begin below."""
-        column = self.left
-        for (name, value), colour in zip(last_values.items(), itertools.cycle(CURVE_COLOURS), strict=False):
-            text = f"{name} {value:.4g}"
-            width = 56 * CHART_SCALE + _text_width(text, 0.5 * CHART_SCALE, CHART_SCALE)
-            if self.left < column > self.right - width:
-                column, self.top = self.left, self.top + LEGEND_LINE * CHART_SCALE
-            cv2.line(self.canvas, (column, self.top), (column + 24 * CHART_SCALE, self.top), colour, 4 * CHART_SCALE)
-            self.write(text, (column + 32 * CHART_SCALE, self.top + 5 * CHART_SCALE), anchor=0)
-            column += width
-        self.top += LEGEND_LINE * CHART_SCALE
-
-    def draw_curve(self, curve: Sequence[tuple[float, float]], colour: Colour) -> None:
-        """The curve, with a dot on its last point."""
-        line = np.array([self.pixel(x, y) for x, y in curve], dtype=np.int32)
-        cv2.polylines(self.canvas, [line], False, colour, 2 * CHART_SCALE, cv2.LINE_AA)
-        cv2.circle(self.canvas, line[-1].tolist(), 4 * CHART_SCALE, colour, -1, cv2.LINE_AA)
-
-
-def _range(values: np.ndarray) -> tuple[float, float]:
-    """The least and the greatest value, or room around them where they are as good as equal."""
-    low, high = float(values.min()), float(values.max())
-    room = 0.5 * max(abs(low), abs(high), 1e-3)
-    return (low, high) if high - low > 1e-6 * room else (low - room, high + room)
-
-
-def _ticks(low: float, high: float, about: int) -> np.ndarray:
-    """Round values from at most low to at least high, in steps of 1, 2 or 5 times a power of ten."""
-    coarse = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(coarse))
-    step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= coarse * 0.999)
-    return step * np.arange(math.floor(low / step + 1e-6), math.ceil(high / step - 1e-6) + 1)
-
-
-def _tick_labels(ticks: np.ndarray) -> list[str]:
-    """The ticks' values with as many decimals as their step needs, thousands as k and so on."""
-    units = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))
-    unit, suffix = next((u, name) for u, name in units if u == 1 or abs(ticks).max() >= 10 * u)
-    decimals = max(0, -math.floor(math.log10((ticks[1] - ticks[0]) / unit) + 1e-6))
-    if decimals > 6:
-        return [f"{tick:.1e}" for tick in ticks]
-    return [f"{tick / unit:.{decimals}f}{suffix}" if round(tick / unit, decimals) else "0" for tick in ticks]
 
 
 def _text_width(text: str, size: float, thickness: int) -> int:
