@@ -32,8 +32,8 @@ from prepare_helpers import (
 
 from utils.datasets import CocoLvisDataset
 from utils.files import UserError
+from utils.formats.stream import members
 from utils.images import turn, turn_back
-from utils.prepare.stream import members
 
 # pycocotools 2.0.11 meets numpy 2.4 with a warning of its own
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -90,7 +90,7 @@ def test_what_is_no_json_is_refused(tmp_path, stream, text):
 def test_without_ijson_a_large_file_is_refused_with_the_package_that_helps(tmp_path, monkeypatch):
     path = write_json(tmp_path / "x.json", {"images": [1]})
     monkeypatch.setitem(sys.modules, "ijson", None)
-    monkeypatch.setattr("utils.prepare.stream.MAX_IN_MEMORY", 5)
+    monkeypatch.setattr("utils.formats.stream.MAX_IN_MEMORY", 5)
     with pytest.raises(UserError, match="pip install ijson"):
         list(members(path, "images"))
 

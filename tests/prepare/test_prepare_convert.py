@@ -14,8 +14,8 @@ from prepare_helpers import SIZE, coco, convert_to, entries, photo, read_back, r
 
 from utils.datasets import CocoLvisDataset
 from utils.files import folder_lock
+from utils.formats.picture import own_ids
 from utils.prepare.convert import hold_out
-from utils.prepare.picture import own_ids
 
 # pycocotools 2.0.11 meets numpy 2.4 with a warning of its own
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

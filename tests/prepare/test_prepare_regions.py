@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from prepare_helpers import rectangle
 
-from utils.prepare.regions import Region, draw_layers, join, nest
+from utils.formats.regions import Region, draw_layers, join, nest
 
 
 @given(st.lists(arrays(bool, (6, 7)), min_size=1, max_size=12))

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from prepare_helpers import SIZE, convert_to, entries, equal, photo, read_back, rectangle
 
-from utils.prepare.yolo import yaml_names
+from utils.formats.yolo import yaml_names
 
 BOX = rectangle(6, 17, 5, 26)  # both corner pixels are drawn
 LINE = "{} 0.0859375 0.1354166 0.3984375 0.1354166 0.3984375 0.3437500 0.0859375 0.3437500"

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from utils.files import UsageError, UserError, existing_file, existing_folder, os_error_sentence, tolerant_output
+from utils.formats.coco import plan_coco
+from utils.formats.folder import FolderReader, plan_folder
+from utils.formats.labelme import LabelmeReader, plan_labelme
+from utils.formats.picture import Plan
+from utils.formats.via import plan_via
+from utils.formats.voc import plan_voc
+from utils.formats.yolo import plan_yolo
 from utils.labels import parse_value
-from utils.prepare.coco import plan_coco
 from utils.prepare.convert import convert, hold_out
 from utils.prepare.download import download
-from utils.prepare.folder import FolderReader, plan_folder
 from utils.prepare.inspect import inspect_split, splits_of, write_report
-from utils.prepare.labelme import LabelmeReader, plan_labelme
-from utils.prepare.picture import Plan
 from utils.prepare.sources import DATA_SETS
 from utils.prepare.subset import Filters, select, write_list
-from utils.prepare.via import plan_via
-from utils.prepare.voc import plan_voc
-from utils.prepare.yolo import plan_yolo
 
 FAILURES_SHOWN = 20
 HELD_OUT = 0.1

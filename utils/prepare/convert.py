@@ -20,9 +20,9 @@ from tqdm import tqdm
 from utils import files
 from utils.coco_lvis import ANNOTATIONS, write_annotations, write_layers
 from utils.files import UsageError, UserError, digest, shown_name
+from utils.formats.picture import Picture, Plan, Reader, Task, name_digest
+from utils.formats.regions import draw_layers, nest
 from utils.pool import Lost, each_done
-from utils.prepare.picture import Picture, Plan, Reader, Task, name_digest
-from utils.prepare.regions import draw_layers, nest
 
 RECORD = "objects.jsonl"
 NAMED = 5  # names that a sentence spells out

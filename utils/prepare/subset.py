@@ -9,9 +9,9 @@ from typing import Any
 
 from utils.coco_lvis import full_id
 from utils.files import UsageError, UserError, read_json, write_json
+from utils.formats.stream import members
 from utils.prepare.convert import read_record
 from utils.prepare.inspect import PhotoFacts, annotations_of, fixed_order, measure
-from utils.prepare.stream import members
 
 
 @dataclass(frozen=True)

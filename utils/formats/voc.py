@@ -9,9 +9,9 @@ import numpy as np
 
 from utils.files import UsageError, UserError, read_text, shown_name
 from utils.folders import list_pictures, pair_by_name
+from utils.formats.picture import Picture, Plan, Reader, Task, own_ids
 from utils.images import COLOUR, read_labels
 from utils.labels import object_values, value_name
-from utils.prepare.picture import Picture, Plan, Reader, Task, own_ids
 
 CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from utils.files import UsageError, UserError, inside, read_json, shown_name
+from utils.formats.photos import plain, stated_name
+from utils.formats.picture import NO_AREA, Picture, Plan, Reader, Task, own_ids
+from utils.formats.shapes import Size, ellipse, polygon_mask, pycocotools_mask, rectangle
 from utils.images import PICTURE_SUFFIXES, read_labels
-from utils.prepare.photos import plain, stated_name
-from utils.prepare.picture import NO_AREA, Picture, Plan, Reader, Task, own_ids
-from utils.prepare.shapes import Size, ellipse, polygon_mask, pycocotools_mask, rectangle
 
 LINES = {"point", "points", "line", "linestrip"}
 NO_OBJECTS = {"_background_", "__ignore__"}  # labels by which labelme's own tools mean no object

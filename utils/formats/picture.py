@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from utils.files import UserError, digest, shown_name
+from utils.formats.photos import Photo, framed_photo
+from utils.formats.regions import Region
+from utils.formats.shapes import NoOutlineError, Size
 from utils.images import Frame
-from utils.prepare.photos import Photo, framed_photo
-from utils.prepare.regions import Region
-from utils.prepare.shapes import NoOutlineError, Size
 
 OWN_IDS = 9 * 10**11  # photos that are not COCO's are numbered from here on, far above COCO's ids
 BOXES = "annotations have a box and no outline and were left out"

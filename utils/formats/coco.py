@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from utils.files import UsageError, UserError, inside, shown_name
+from utils.formats.photos import PhotoFolders, plain, stated_name
+from utils.formats.picture import Picture, Plan, Reader, Task, own_ids
+from utils.formats.regions import Region, join
+from utils.formats.shapes import ShapeError, decode_segmentation, pycocotools_mask
+from utils.formats.stream import members, value_of
 from utils.images import Frame, read_photo
-from utils.prepare.photos import PhotoFolders, plain, stated_name
-from utils.prepare.picture import Picture, Plan, Reader, Task, own_ids
-from utils.prepare.regions import Region, join
-from utils.prepare.shapes import ShapeError, decode_segmentation, pycocotools_mask
-from utils.prepare.stream import members, value_of
 
 MAX_ID = 10**12
 # COCO's own crowds are many objects in one; other tools mark every painted mask so

@@ -11,8 +11,8 @@ import numpy as np
 
 from utils.files import UsageError, inside, read_text
 from utils.folders import list_pictures, pair_by_name
-from utils.prepare.picture import Picture, Plan, Reader, Task, own_ids
-from utils.prepare.shapes import FAR_OUTSIDE, NoOutlineError, ShapeError, Size
+from utils.formats.picture import Picture, Plan, Reader, Task, own_ids
+from utils.formats.shapes import FAR_OUTSIDE, NoOutlineError, ShapeError, Size
 
 VALUES_OF_A_BOX = 4
 

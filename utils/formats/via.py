@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from utils.files import UsageError, UserError, read_text, shown_name
-from utils.prepare.photos import PhotoFolders, stated_name
-from utils.prepare.picture import NO_AREA, Picture, Plan, Reader, Task, own_ids
-from utils.prepare.shapes import ellipse, polygon_mask, pycocotools_mask, rectangle
+from utils.formats.photos import PhotoFolders, stated_name
+from utils.formats.picture import NO_AREA, Picture, Plan, Reader, Task, own_ids
+from utils.formats.shapes import ellipse, polygon_mask, pycocotools_mask, rectangle
 
 LINES = {"point", "polyline"}
 UNNAMED = "object"

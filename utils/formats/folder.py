@@ -8,9 +8,9 @@ import numpy as np
 
 from utils.files import UsageError, UserError, is_system_file, shown_name
 from utils.folders import list_pictures, pair_by_name
+from utils.formats.picture import Picture, Plan, Reader, Task, own_ids
 from utils.images import COLOUR, PICTURE_SUFFIXES, Frame, ImageError, LabelImage, read_labels
 from utils.labels import blurred_pixels, object_values, refuse_soft_mask, value_name
-from utils.prepare.picture import Picture, Plan, Reader, Task, own_ids
 
 
 @dataclass(frozen=True)
