@@ -16,6 +16,7 @@ import contextlib
 import copy
 import dataclasses
 import hashlib
+import importlib
 import io
 import json
 import math
@@ -222,6 +223,7 @@ def input_size(height: int, width: int, working_size: float, keep_aspect: bool =
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+KINDS = ("click", "stroke", "contour")  # of interactions
 DRAWINGS = ("", "merged", "separate")
 CONTOUR_VALUE = 0.5  # of a contour's inside on maps that it shares with clicks and strokes
 
@@ -258,6 +260,11 @@ class NetworkConfig:
             raise ValueError(f"disk_radius {self.disk_radius!r} or pred_thr {self.pred_thr!r} is out of range")
         if not isinstance(self.freeze_norm, bool):
             raise ValueError(f"freeze_norm must be True or False, not {self.freeze_norm!r}")
+
+    @property
+    def understands(self) -> Tuple[str, ...]:
+        """The kinds of interactions that the network sees as they are; the Predictor turns others into clicks."""
+        return KINDS if self.drawings else KINDS[:1]
 
 
 class _Backbone(NamedTuple):
@@ -793,7 +800,7 @@ class _Estimate(NamedTuple):
         return math.floor(top), math.floor(left), math.ceil(bottom), math.ceil(right)
 
 
-class Interaction(NamedTuple):
+class SimulatedClicks(NamedTuple):
     """The grader's protocol played on one object; each list has one entry for each click."""
 
     masks: List[np.ndarray]  # bool (H, W)
@@ -962,7 +969,7 @@ class Predictor:
             threshold = self.pred_thr if threshold is None else threshold
             return self._estimate(clicker, prev_mask).mask(*self._sides, threshold)
 
-    def simulate(self, image: np.ndarray, gt_mask: np.ndarray, clicks: int = 3) -> Interaction:
+    def simulate(self, image: np.ndarray, gt_mask: np.ndarray, clicks: int = 3) -> SimulatedClicks:
         """Plays the grader's protocol on one image with a known object; needs utils/clicker.py.
 
         Args:
@@ -981,7 +988,7 @@ class Predictor:
             raise ValueError(f"the mask is {truth.shape}, its image {self._sides}: give a mask per pixel")
         clicker = Clicker(gt_mask=truth.astype(np.int32))
         mask = np.zeros_like(truth)
-        result = Interaction([], [], [], [])
+        result = SimulatedClicks([], [], [], [])
         for _ in range(clicks):
             clicker.make_next_click(mask)
             probability = self.get_prediction(clicker)
@@ -1515,7 +1522,7 @@ def _train_phases(plan: Plan, stop: Any, compares: bool) -> Path:
     """Trains phase after phase; returns the checkpoint of the last one that was begun."""
     for number in range(len(plan.phases)):
         run = open_run(plan, number)
-        comforts = _comforts() if plan.says else None  # curves, contact sheets, a progress bar
+        comforts = _module("training") if plan.says else None  # curves, contact sheets, a progress bar
         plain = PlainLog(run.history, run.losses, quiet=not plan.says)
         with contextlib.closing(comforts.click_log(plan.place(number), run) if comforts else plain) as log:
             session = Session(run, plan, number, log)
@@ -1830,7 +1837,12 @@ def choose_phases(recipe: Union[Recipe, Sequence[Recipe], None], start: Optional
 
 def _prepare(plan: Plan, **lengths: Optional[float]) -> Plan:
     """The plan, its schedule scaled to a length, after checks of all that would else fail after hours."""
-    comforts = _comforts()
+    if any(phase.drawings for phase in plan.phases) and _module("drawings") is None:
+        if plan.says:
+            print("strokes and contours need utils/drawings.py: training goes on with clicks, and the result "
+                  "understands clicks only", flush=True)  # fmt: skip
+        plan = plan._replace(phases=tuple(dataclasses.replace(phase, drawings="") for phase in plan.phases))
+    comforts = _module("training")
     if comforts:
         plan = comforts.scale_and_describe(plan, **lengths)
     elif any(length is not None for length in lengths.values()):
@@ -1854,7 +1866,7 @@ class _NoStop:
 
 def _guard(plan: Plan, minutes: Optional[float]) -> contextlib.AbstractContextManager:
     """Keeps other runs out of the output folder, and gives what says when to stop: an object with `due`."""
-    comforts = _comforts()
+    comforts = _module("training")
     if comforts:
         return comforts.guard(plan, minutes)
     if minutes is not None:
@@ -1862,13 +1874,12 @@ def _guard(plan: Plan, minutes: Optional[float]) -> contextlib.AbstractContextMa
     return contextlib.nullcontext(_NoStop())
 
 
-def _comforts() -> Any:
-    """The module utils.training, if it is there."""
+def _module(name: str) -> Any:
+    """A module of utils that the course's own has not; None where it is missing."""
     try:
-        import utils.training
+        return importlib.import_module(f"utils.{name}")
     except ImportError:
         return None
-    return utils.training
 
 
 def refuse_other_run(state: Any, recipe: Recipe, data: str, path: PathLike) -> None:
@@ -2205,7 +2216,8 @@ class ClickSamples(torch.utils.data.Dataset):
         image = change_colours(rng, scene.image, self.recipe)
         points, drawn = first_points(rng, scene.mask, self.recipe), {}
         if self.recipe.drawings:
-            drawn["drawn"] = first_drawing((self.recipe.seed, 5, i), scene.mask, points, self.recipe)
+            seed = self.recipe.seed, 5, i
+            drawn["drawn"] = _module("drawings").first_drawing(seed, scene.mask, points, self.recipe)
         return {
             **drawn,
             "images": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
@@ -2396,63 +2408,9 @@ def first_points(rng: np.random.Generator, mask: np.ndarray, recipe: Recipe) -> 
     return points.reshape(-1, 3)
 
 
-KINDS = ("click", "stroke", "contour")
-STYLES = ("straight", "centreline", "outline", "polynomial")  # of strokes, utils.scribbles.STROKES
-
-
-def first_drawing(seed: Tuple[int, ...], mask: np.ndarray, points: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """Maps float32 (4, H, W) of a stroke or contour to begin with, now and then, in place of the first click.
-
-    Args:
-        points: (2N, 3) of `first_points`; the first one is taken away if something is drawn.
-    """
-    rng = np.random.default_rng(seed)
-    drawn = np.zeros((4, *mask.shape), np.float32)
-    kind = rng.choice(3, p=np.array(recipe.kinds) / sum(recipe.kinds))
-    if kind and draw_next(rng, KINDS[kind], mask, np.zeros_like(mask), drawn, recipe):
-        points[0] = -1
-    return drawn
-
-
-def draw_next(
-    rng: np.random.Generator, kind: str, truth: np.ndarray, mask: np.ndarray, drawn: np.ndarray, recipe: Recipe
-) -> bool:
-    """Adds the next stroke or contour for a mask to the maps (4, H, W), unless the error is too small for one.
-
-    Strokes are 3 to 14 pixels wide, as zoom-ins show them.
-
-    Returns:
-        Whether something was drawn.
-    """
-    try:
-        from utils import interactions
-    except ImportError as error:
-        raise TrainingError(f"training with drawings needs utils/interactions.py beside this file ({error})") from error
-    item = interactions.next_drawing(rng, kind, truth, mask, STYLES[rng.integers(len(STYLES))])
-    width, is_box, replaces = rng.uniform(3, 14), rng.random() < recipe.p_box, rng.random() < recipe.p_replace
-    if item is None:
-        return False
-    if isinstance(item, interactions.Stroke):
-        item = dataclasses.replace(item, width=width)
-    elif is_box and not mask.any():
-        (top, left), (bottom, right) = (pick(item.points, axis=0) for pick in (np.min, np.max))
-        item = interactions.Contour.box(top, left, bottom, right)
-    maps = interactions.rasterize([item], interactions.WholePicture(*truth.shape))[2:]
-    own = slice(0, 2) if kind == "stroke" else slice(2, 4)
-    if replaces:
-        drawn[own] = 0
-    elif kind == "contour":
-        drawn[own, maps[own].any(0)] = 0
-    np.maximum(drawn, maps, out=drawn)
-    return True
-
-
 def _random_pixel(rng: np.random.Generator, region: np.ndarray) -> Tuple[int, int]:
     places = np.flatnonzero(region)
     return divmod(int(places[rng.integers(len(places))]), region.shape[1])
-
-
-#
 
 
 def edge_distance(region: np.ndarray) -> np.ndarray:
@@ -2592,29 +2550,12 @@ def click_rounds(
         clicks, wanted = next_clicks(coarse, mask, exact, noise, slips)
         clicks[:, :2] *= stride
         if drawn.shape[1]:
-            drawn, by_drawing = draw_round(truth > 0.5, previous > model.pred_thr, drawn, recipe, rng)
+            masks = truth > 0.5, previous > model.pred_thr
+            drawn, by_drawing = _module("drawings").draw_round(*masks, drawn, recipe, rng)
             wanted &= ~by_drawing
         points = add_clicks(points, clicks, wanted, k + 1)
     model.train(training)
     return previous, points, drawn
-
-
-def draw_round(
-    truth: Tensor, mask: Tensor, drawn: Tensor, recipe: Recipe, rng: torch.Generator
-) -> Tuple[Tensor, Tensor]:
-    """A round's strokes and contours for masks bool (B, 1, H, W).
-
-    Returns:
-        The maps (B, 4, H, W) with them, and bool (B,): in which samples something was drawn.
-    """
-    kinds = torch.multinomial(torch.tensor(recipe.kinds), len(truth), replacement=True, generator=rng).tolist()
-    seed = int(torch.randint(2**31, (1,), generator=rng))
-    maps, drew = drawn.cpu().numpy().copy(), np.zeros(len(truth), bool)
-    for n in np.flatnonzero(kinds):
-        region, predicted = (one[n, 0].cpu().numpy() for one in (truth, mask))
-        draws = np.random.default_rng((seed, int(n)))
-        drew[n] = draw_next(draws, KINDS[kinds[n]], region, predicted, maps[n], recipe)
-    return torch.from_numpy(maps).to(drawn.device), torch.from_numpy(drew).to(drawn.device)
 
 
 def normalized_focal_loss(logits: Tensor, truth: Tensor, alpha: float = 0.5, gamma: float = 2.0) -> Tensor:
@@ -2651,7 +2592,7 @@ def soft_iou_loss(logits: Tensor, truth: Tensor) -> Tensor:
 # Training: validation
 # ----------------------------------------------------------------------------------------------------------------------
 
-Example = Tuple[np.ndarray, np.ndarray, Interaction]  # image, mask of its object, what was predicted
+Example = Tuple[np.ndarray, np.ndarray, SimulatedClicks]  # image, mask of its object, what was predicted
 
 
 def validate(
@@ -2710,7 +2651,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description="Train the model; without settings of the recipe, as the shipped one.")
     for name, (kind, text) in ARGUMENTS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
-    comforts = _comforts()
+    comforts = _module("training")
     if comforts:
         comforts.add_recipe_arguments(parser)
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}

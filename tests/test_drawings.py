@@ -6,9 +6,11 @@ import pytest
 import torch
 
 import solution
-from solution import ISModel, NetworkConfig, Predictor, Recipe, click_rounds, first_drawing, next_clicks
+from solution import ISModel, NetworkConfig, Predictor, Recipe, click_rounds, next_clicks
 from utils.clicker import Click, Clicker
-from utils.interactions import Contour, Stroke, WholePicture, as_clicks, rasterize
+from utils.drawings import first_drawing
+from utils.interactions import KINDS, Contour, Stroke, WholePicture, as_clicks, rasterize
+from utils.models import open_model
 
 CLICKS = [Click(True, (40, 60)), Click(False, (5, 5))]
 TRIANGLE = [(20, 20), (20, 80), (60, 50)]
@@ -39,6 +41,12 @@ def test_where_nothing_is_drawn_the_answers_stay_the_same(drawings):
     expected = predictor("").get_prediction(CLICKS)
     assert np.array_equal(predictor(drawings).get_prediction(CLICKS), expected)
     assert np.array_equal(predictor(drawings).get_prediction(Clicker(init_clicks=CLICKS)), expected)
+
+
+@pytest.mark.parametrize("drawings, kinds", [("", KINDS[:1]), ("merged", KINDS), ("separate", KINDS)])
+def test_a_checkpoint_says_what_it_understands(drawings, kinds, tmp_path):
+    solution.save_model(network(drawings), tmp_path / "some.pth")
+    assert open_model(tmp_path / "some.pth").understands == kinds
 
 
 @pytest.mark.parametrize("drawings", ["merged", "separate"])

@@ -107,7 +107,8 @@ def test_it_trains_beside_a_bare_utils(folder, tmp_path):
     shutil.copytree(Path(__file__).with_name("bare"), room)
     shutil.copy(solution.__file__, room)
     program = (
-        "import solution; recipe = solution.Recipe(samples=8, batch_size=4, resolutions=((0, 32),), min_area=500); "
+        "import solution; recipe = solution.Recipe(samples=8, batch_size=4, resolutions=((0, 32),), min_area=500, "
+        "drawings='separate'); "
         "print(solution.train_segmentation('data', 'out', recipe, 'all', False, device='cpu', workers=0))"
     )
     (room / "data").symlink_to(folder)
@@ -116,6 +117,9 @@ def test_it_trains_beside_a_bare_utils(folder, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (room / "out" / "checkpoints" / "last_checkpoint.pth").exists() and (room / "out" / "state.pth").exists()
     assert "samples 8, " in done.stdout and "iou@3" in done.stdout
+    assert done.stdout.count("the result understands clicks only") == 1
+    config = torch.load(room / "out" / "checkpoints" / "last_checkpoint.pth", weights_only=True)["config"]
+    assert config["drawings"] == ""
 
 
 # ------------------------------------------------------------------------------------------------ own photos

@@ -225,7 +225,7 @@ def click_log(folder: Path, run: Run) -> TrainingLog:
     return TrainingLog(folder, total, run.seen, run.history, run.losses, "samples", charts, _click_tiles, HEADINGS)
 
 
-def _click_tiles(image: np.ndarray, truth: np.ndarray, played: solution.Interaction) -> list[np.ndarray]:
+def _click_tiles(image: np.ndarray, truth: np.ndarray, played: solution.SimulatedClicks) -> list[np.ndarray]:
     from utils.clicker import Click
 
     clicks = [Click(positive, (y, x)) for y, x, positive in played.clicks]
