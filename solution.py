@@ -1430,6 +1430,7 @@ def train_segmentation(
     start: Optional[PathLike] = None,
     fit_minutes: Optional[float] = None,
     patience: Optional[int] = None,
+    tensorboard: bool = False,
 ) -> Path:
     """Trains a model as RITM does (Sofiiuk et al. 2022); without arguments, the shipped one again.
 
@@ -1457,6 +1458,7 @@ def train_segmentation(
         fit_minutes: scale the recipe's schedule to about this time.
         patience: stop a phase after so many validations without a better IoU@3, and take the best weights; 0 never
             does. 5 on own photos, and 0 on those of checkpoint.pth, if left out.
+        tensorboard: write scalars and contact sheets to out/tensorboard too.
 
     Returns:
         Path of the last checkpoint.
@@ -1477,7 +1479,7 @@ def train_segmentation(
         phases = choose_phases(recipe, start)
         plan = Plan(phases, folder, photos, held_out, Path(out), chosen, group, start, pretrained, workers, augmentator,
                     epoch_samples, validation_objects, save_seconds,
-                    (PATIENCE if own or start else 0) if patience is None else patience)  # fmt: skip
+                    (PATIENCE if own or start else 0) if patience is None else patience, tensorboard)  # fmt: skip
         with _guard(plan, minutes) as stop:
             plan = _prepare(plan, epochs=epochs, fit_minutes=fit_minutes)
             return _train_phases(plan, stop, compares=own or start is not None)
@@ -1503,6 +1505,7 @@ class Plan(NamedTuple):
     validation_objects: int = 60
     save_seconds: float = 180.0
     patience: int = 0
+    tensorboard: bool = False
 
     def place(self, number: int) -> Path:
         """The folder of a phase, counted from 0."""
@@ -1524,7 +1527,7 @@ def _train_phases(plan: Plan, stop: Any, compares: bool) -> Path:
         run = open_run(plan, number)
         comforts = _module("training") if plan.says else None  # curves, contact sheets, a progress bar
         plain = PlainLog(run.history, run.losses, quiet=not plan.says)
-        with contextlib.closing(comforts.click_log(plan.place(number), run) if comforts else plain) as log:
+        with contextlib.closing(comforts.click_log(plan, number, run) if comforts else plain) as log:
             session = Session(run, plan, number, log)
             if compares and number == 0 and run.seen == 0:
                 session.validate()
@@ -1845,8 +1848,8 @@ def _prepare(plan: Plan, **lengths: Optional[float]) -> Plan:
     comforts = _module("training")
     if comforts:
         plan = comforts.scale_and_describe(plan, **lengths)
-    elif any(length is not None for length in lengths.values()):
-        raise TrainingError("epochs and fit_minutes need utils/training.py beside solution.py")
+    elif plan.tensorboard or any(length is not None for length in lengths.values()):
+        raise TrainingError("epochs, fit_minutes and tensorboard need utils/training.py beside solution.py")
     ClickSamples(plan.photos, plan.phases[0])[0]  # photos are there, and objects large enough
     digest = data_digest(plan)
     for number, phase in enumerate(plan.phases):
@@ -2660,6 +2663,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             return 0 if comforts.check_recipe(**given) else 1
         if comforts:
             given = comforts.with_recipe(given)
+        if given.pop("print_recipe", False):
+            print(comforts.recipe_text(given["recipe"]))
+            return 0
         print("wrote", train_segmentation(**given))
     except (TrainingError, CheckpointError, FileNotFoundError, ValueError) as error:
         print(f"solution.py: {error}", file=sys.stderr)

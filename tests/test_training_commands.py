@@ -193,9 +193,9 @@ def test_help_offers_every_setting_in_groups(capsys):
 
 
 def test_settings_apply_to_every_phase_of_the_shipped_recipe():
-    phases = training.override(solution.SHIPPED, {"batch_size": 64, "seed": 7})
+    phases = training.override(solution.SHIPPED[:3], {"batch_size": 64, "seed": 7})
     assert [(p.batch_size, p.seed, p.samples) for p in phases] == [(64, 7, 64_000), (64, 8, 48_000), (64, 9, 44_800)]
-    halved = training.override(solution.SHIPPED, {"samples": 78_400})
+    halved = training.override(solution.SHIPPED[:3], {"samples": 78_400})
     assert [(p.samples, p.lr_hold) for p in halved] == [(32_000, 0), (24_000, 15_192), (22_400, 4800)]
     assert halved[2].resolutions == ((0, 224), (11_200, 256))
     with pytest.raises(TrainingError, match="resolutions .* does not fit phase 2 of 48000 samples"):
@@ -220,7 +220,7 @@ def test_the_command_line_trains_all_phases(folder, tmp_path, capsys):
     assert "wrote" in capsys.readouterr().out
     last = tmp_path / "out" / "checkpoints" / "last_checkpoint.pth"
     phases = torch.load(last, weights_only=True)["training"]["phases"]
-    assert [(p["recipe"]["resolutions"], p["samples"]) for p in phases] == [([[0, 32]], 4)] * 3
+    assert [(p["recipe"]["resolutions"], p["samples"]) for p in phases] == [([[0, 32]], 4)] * len(solution.SHIPPED)
 
 
 @pytest.mark.parametrize("arguments, words", [
@@ -247,6 +247,8 @@ def test_the_command_line_trains_all_phases(folder, tmp_path, capsys):
     pytest.param("--device cuda", "device 'cuda'", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU")),
     ("--start nowhere.pth", "nowhere.pth: there is no such file"),
     ("--recipe-check --seed 3", "the recipe check takes no seed"),
+    ("--print-recipe --epochs 3", "leave out --epochs"),
+    ("--recipe nowhere.json", "nowhere.json"),
 ])
 def test_the_command_line_explains_failures(folder, tmp_path, capsys, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
@@ -284,6 +286,52 @@ def test_nonsense_in_a_recipe_is_a_training_error(plain):
 def test_unknown_settings_are_named():
     with pytest.raises(TrainingError, match="unknown to this solution.py: momentum"):
         recipe_from({"momentum": 1})
+
+
+def printed(capsys, *arguments: str) -> str:
+    assert solution.main(["--print-recipe", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_printed_recipe_is_read_again_and_a_checkpoint_gives_its_own(tmp_path, capsys):
+    path = tmp_path / "recipe.json"
+    path.write_text(printed(capsys), encoding="utf-8")
+    assert training.read_recipe(path) == solution.SHIPPED
+    path.write_text(printed(capsys, "--recipe", str(path), "--batch-size", "8", "--seed", "5"), encoding="utf-8")
+    assert [(phase.batch_size, phase.seed) for phase in training.read_recipe(path)] == [
+        (8, 5 + number) for number in range(len(solution.SHIPPED))
+    ]
+    own = training_record(solution.read_checkpoint(CHECKPOINT))["phases"]
+    assert training.read_recipe(CHECKPOINT) == tuple(recipe_from(phase["recipe"]) for phase in own)
+    path.write_text(printed(capsys, "--start", str(CHECKPOINT)), encoding="utf-8")
+    assert training.read_recipe(path) == solution.choose_phases(None, CHECKPOINT)
+
+
+@pytest.mark.parametrize("content, words", [
+    ("{", "recipe.json"), ("[]", "no recipe"), ("[3]", "no recipe"), ('{"momentum": 1}', "unknown to this solution.py"),
+    ('[{"lr": 0.1}, {"lr": 5}]', "lr must be a number"),
+])
+def test_a_file_without_a_recipe_is_a_sentence_that_names_it(tmp_path, capsys, content, words):
+    path = tmp_path / "recipe.json"
+    path.write_text(content, encoding="utf-8")
+    assert solution.main(["--recipe", str(path), "--print-recipe"]) == 1
+    error = capsys.readouterr().err
+    assert str(path) in error and words in error and error.count("\n") == 1
+
+
+def test_tensorboard_gets_scalars_and_the_contact_sheet(folder, tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(folder, tmp_path, tensorboard=True, minutes=0)
+    train(folder, tmp_path, tensorboard=True)
+    found = events.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [entry.step for entry in found.Scalars("training/loss")] == [4, 8, 12, 16, 20, 24]
+    assert {"validation/iou@3", "validation/lr"} <= set(found.Tags()["scalars"]) and found.Images("examples")
+
+
+def test_without_tensorboard_the_sentence_says_what_to_install(folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(TrainingError, match="pip install tensorboard"):
+        train(folder, tmp_path, tensorboard=True)
 
 
 def test_a_record_of_nested_phases_is_flattened():

@@ -39,7 +39,7 @@ from tqdm import tqdm
 
 import solution
 from solution import Plan, Recipe, Run, TrainingError, plain_recipe, read_plain, save_plain
-from utils.files import UserError, folder_lock, read_json, write_json, write_whole
+from utils.files import PathLike, UserError, folder_lock, read_json, write_json, write_whole
 from utils.misc import contact_sheet, draw_probmap, draw_with_blend_and_clicks
 from utils.plots import Curve, curves_chart, write_svg
 
@@ -64,6 +64,10 @@ class TrainingLog:
         tiles: makes the row of a contact sheet, RGB pictures uint8 (H, W, 3), of an example; without it an example is
             such a row.
         headings: above the columns of the contact sheet.
+        tensorboard: also write the figures and contact sheets to tensorboard/ in the folder.
+
+    Raises:
+        TrainingError: tensorboard is not installed.
     """
 
     def __init__(
@@ -77,11 +81,13 @@ class TrainingLog:
         charts: Mapping[str, str] | None = None,
         tiles: Tiles = lambda *row: row,
         headings: Sequence[str] = (),
+        tensorboard: bool = False,
     ) -> None:
         self.folder, self.unit = Path(folder), unit
         self.history = [] if history is None else history
         self.losses = [] if losses is None else losses
         self._charts, self._tiles, self._headings = dict(charts or {}), tiles, headings
+        self._board = _summary_writer(self.folder / "tensorboard", seen) if tensorboard else None
         # no bar in a file or pipe, but a line now and then
         self._bar = tqdm(total=total, initial=seen, unit=f" {unit}", dynamic_ncols=True, smoothing=0.05, disable=None)
         self._last_line = time.monotonic()
@@ -95,6 +101,7 @@ class TrainingLog:
     def record(self, seen: int, loss: float, **shown: float) -> None:
         """Notes the loss of the steps up to `seen`, and moves the progress bar; `shown` stands beside it."""
         self.losses.append((seen, loss))
+        self._show_scalars("training", {"loss": loss, **shown}, seen)
         texts = {name: f"{value:.3g}" for name, value in {"loss": loss, **shown}.items()}
         self._bar.set_postfix(texts, refresh=False)
         self._bar.update(seen - self._bar.n)
@@ -112,6 +119,7 @@ class TrainingLog:
         self.history.append(dict(row))
         write_metrics(self.history, self.folder / "metrics.csv")
         counter = next(iter(row))
+        self._show_scalars("validation", row, int(row[counter]))
         self._draw("loss", {"loss": self.losses[-SHOWN_LOSSES:]}, "Training loss")
         for start, title in self._charts.items():
             names = dict.fromkeys(name for past in self.history for name in past if name.startswith(start))
@@ -120,17 +128,25 @@ class TrainingLog:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in list(row.items())[1:])
         self.say(f"{row[counter]:.0f} {self.unit}: {figures}")
         if examples:
-            self._write_sheet(examples, f"{self.unit}_{int(row[counter]):08d}.jpg")
+            self._write_sheet(examples, int(row[counter]))
+
+    def _show_scalars(self, group: str, figures: Mapping[str, float], step: int) -> None:
+        if self._board is not None:
+            for name, value in figures.items():
+                self._board.add_scalar(f"{group}/{name}", value, step)
 
     def _draw(self, name: str, curves: Mapping[str, Sequence[tuple[float, float]]], title: str) -> None:
         if any(curves.values()):
             chart = curves_chart(title, [Curve(key, points) for key, points in curves.items()], x_label=self.unit)
             write_svg(self.folder / "vis" / f"{name}.svg", chart)
 
-    def _write_sheet(self, examples: Sequence[Any], name: str) -> None:
+    def _write_sheet(self, examples: Sequence[Any], step: int) -> None:
         rows = [[fit_tile(tile) for tile in self._tiles(*example)] for example in examples]
         sheet = contact_sheet(rows, self._headings or None)
-        write_whole(self.folder / "vis" / name, cv2.imencode(".jpg", sheet[..., ::-1])[1].tobytes())
+        path = self.folder / "vis" / f"{self.unit}_{step:08d}.jpg"
+        write_whole(path, cv2.imencode(".jpg", sheet[..., ::-1])[1].tobytes())
+        if self._board is not None:
+            self._board.add_image("examples", sheet, step, dataformats="HWC")
 
     def say(self, text: str) -> None:
         """Prints a line without tearing the progress bar."""
@@ -139,6 +155,17 @@ class TrainingLog:
     def close(self) -> None:
         """Leaves the progress bar as it is."""
         self._bar.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _summary_writer(folder: Path, seen: int) -> Any:
+    """TensorBoard's writer; what an earlier start of the run wrote beyond its saved state is taken back."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise TrainingError("--tensorboard needs a package that is not installed: pip install tensorboard") from None
+    return SummaryWriter(str(folder), purge_step=seen + 1)
 
 
 class StopRequest:
@@ -218,11 +245,11 @@ def fit_tile(image: np.ndarray, side: int = 256) -> np.ndarray:
 HEADINGS = ("image", "ground truth", "mask and clicks", "probability")
 
 
-def click_log(folder: Path, run: Run) -> TrainingLog:
-    """The log of a run of solution.py, with its lists of losses and figures."""
+def click_log(plan: Plan, number: int, run: Run) -> TrainingLog:
+    """The log of a phase of solution.py, with its run's lists of losses and figures."""
     charts = {"iou": "IoU on held-out photos after k clicks of the grader's protocol"}
-    total = run.recipe.samples
-    return TrainingLog(folder, total, run.seen, run.history, run.losses, "samples", charts, _click_tiles, HEADINGS)
+    return TrainingLog(plan.place(number), run.recipe.samples, run.seen, run.history, run.losses, "samples", charts,
+                       _click_tiles, HEADINGS, plan.tensorboard)
 
 
 def _click_tiles(image: np.ndarray, truth: np.ndarray, played: solution.SimulatedClicks) -> list[np.ndarray]:
@@ -364,8 +391,15 @@ def print_comparison(path: Path) -> None:
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the settings of the recipe, in groups, and --recipe-check."""
-    parser.add_argument("--recipe-check", action="store_const", const=True, help="train the first 1 %% and compare")
+    """Adds the settings of the recipe, in groups, and what else is done with recipes and logs."""
+    switches = {
+        "recipe-check": "train the first 1 %% and compare", "tensorboard": "write scalars and contact sheets for it",
+        "print-recipe": "only show what would be trained, in the form of a --recipe file",
+    }  # fmt: skip
+    for name, text in switches.items():
+        parser.add_argument(f"--{name}", action="store_const", const=True, help=text)
+    parser.add_argument("--recipe", metavar="FILE", help="of --print-recipe, or a checkpoint, in place of the shipped "
+                                                         "one's; the settings below change it")  # fmt: skip
     groups: dict[str, Any] = {}
     for setting in dataclasses.fields(Recipe):
         name = setting.metadata["group"]
@@ -379,11 +413,46 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def with_recipe(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `train_segmentation` from those of the command line: the shipped recipe with the given settings."""
+    """Arguments of `train_segmentation` from those of the command line: the recipe is a file's or the shipped one.
+
+    Raises:
+        TrainingError: the file holds no recipe, a setting does not fit, or what is to be printed depends on photos.
+    """
     names = {setting.name for setting in dataclasses.fields(Recipe)}
     settings = {name: value for name, value in given.items() if name in names}
-    phases = override(solution.choose_phases(None, given.get("start")), settings)
-    return {**{name: value for name, value in given.items() if name not in names}, "recipe": phases}
+    others = {name: value for name, value in given.items() if name not in names}
+    if others.get("print_recipe") and others.keys() & {"epochs", "fit_minutes"}:
+        raise TrainingError("--print-recipe reads no photos: leave out --epochs and --fit-minutes, or give --samples")
+    recipe = read_recipe(others["recipe"]) if "recipe" in others else None
+    return {**others, "recipe": override(solution.choose_phases(recipe, others.get("start")), settings)}
+
+
+def recipe_text(phases: Sequence[Recipe]) -> str:
+    """Phases as JSON that `read_recipe` reads, a setting a line."""
+    texts = (",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in plain_recipe(phase).items())
+             for phase in phases)  # fmt: skip
+    return "[\n" + ",\n".join(f" {{\n{text}\n }}" for text in texts) + "\n]"
+
+
+def read_recipe(path: PathLike) -> tuple[Recipe, ...]:
+    """The phases of a recipe file, or those that made a checkpoint (.pth).
+
+    Raises:
+        TrainingError: the file can't be read or holds no recipe, or one with a setting that is unknown or out of range.
+        CheckpointError: the checkpoint is damaged.
+    """
+    try:
+        if Path(path).suffix == ".pth":
+            phases = training_record(solution.read_checkpoint(path)).get("phases", [])
+            plain = [phase.get("recipe") for phase in phases]
+        else:
+            plain = read_json(path)
+        plain = plain if isinstance(plain, list) else [plain]
+        if not plain or not all(isinstance(phase, dict) for phase in plain):
+            raise TrainingError("no recipe; --print-recipe shows what one looks like")
+        return tuple(map(recipe_from, plain))
+    except (TrainingError, UserError) as error:
+        raise TrainingError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
 
 
 def scaled(phases: Sequence[Recipe], samples: int) -> tuple[Recipe, ...]:
