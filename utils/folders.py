@@ -1,7 +1,7 @@
 """Folders of pictures: what is one, what is left out, and which mask belongs to which picture."""
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +113,29 @@ def pair_by_name(pictures: Sequence[Path], masks: Sequence[Path]) -> Pairing:
             taken.update(claimants if found else ())
         left = [picture for picture in left if picture not in taken]
     return Pairing(chosen, tuple(left), tuple(problems))
+
+
+def pair_trees(images: Path, pictures: Sequence[Path], folder: Path, masks: Sequence[Path]) -> Pairing:
+    """Pairs by name within each subfolder, for trees that are alike; a tree of masks may belong to flat pictures.
+
+    Args:
+        images: folder of the pictures.
+        pictures: below it.
+        folder: of the masks.
+        masks: below it.
+    """
+    by_group: dict[Path, list[Path]] = defaultdict(list)
+    for mask in masks:
+        by_group[mask.parent.relative_to(folder)].append(mask)
+    groups: dict[Path, list[Path]] = defaultdict(list)
+    for picture in pictures:
+        groups[picture.parent.relative_to(images)].append(picture)
+    if groups.keys() == {Path()} and Path() not in by_group:
+        return pair_by_name(pictures, masks)
+    pairs = [pair_by_name(members, by_group[group]) for group, members in sorted(groups.items())]
+    return Pairing({picture: mask for pair in pairs for picture, mask in pair.masks.items()},
+                   tuple(picture for pair in pairs for picture in pair.unpaired),
+                   tuple(problem for pair in pairs for problem in pair.problems))
 
 
 def _clash(pictures: Sequence[Path], masks: Sequence[Path]) -> str:

@@ -325,16 +325,58 @@ def test_the_masks_of_others_come_in(tmp_path):
     mask[7:31, 11:60] = mask[40:50, 3:9] = 1
     rle = coco_masks.encode(np.asfortranarray(mask))
     rle["counts"] = rle["counts"].decode()
-    images = [{"id": 1, "file_name": "train\\a.png", "width": 80, "height": 60}]
+    images = [{"id": number, "file_name": name, "width": 80, "height": 60}
+              for number, name in ((1, "train\\a.png"), (2, "gone.png"))]
     good = {"id": 1, "image_id": 1, "category_id": 9, "segmentation": rle, "iscrowd": 1}
-    bad = [{**good, "id": 2, "segmentation": []}, {**good, "id": 3, "category_id": 1}, {"id": 4, "image_id": 7}, 5]
-    content = {"images": images, "categories": [{"id": 9, "name": "cat"}], "annotations": [good, *bad[:3]]}
+    bad = [{**good, "id": 2, "segmentation": []}, {**good, "id": 3, "segmentation": [[1, 2]]}, {**good, "image_id": 7}]
+    content = {"images": images, "categories": [{"id": 9, "name": "cat"}], "annotations": [good, *bad]}
     (tmp_path / "coco.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(content).encode())
     project = Project(tmp_path / "out", tmp_path / "images")
     said = import_objects(project, tmp_path / "coco.json", "coco")
-    assert "1 objects on 1 picture" in said and said.count("left out") == 3
+    assert said.startswith("1 objects on 1 picture\n")
+    for note in ("annotation 3 (instances) was left out", "1 pictures are not in", "1 annotations belong to no photo",
+                 "1 annotations have a box", "3 crowd regions (iscrowd) were taken as objects\n"):
+        assert note in said
     person = Annotator(Editor(project, Engine(StubModel)))
     assert person.state["objects"][0]["label"] == "cat" and np.array_equal(person.mask(0), mask > 0)
+
+
+LINE = "0 0.1 0.1 0.5 0.1 0.5 0.5\n"
+
+
+@pytest.mark.parametrize("pictures, labels, owners, notes", [
+    (["a.png"], {"labels/train/a.txt": LINE}, ["a.png"], 0),
+    (["one/a.png", "two/a.png"], {"one/a.txt": LINE, "two/a.txt": LINE * 2}, ["one/a.png", "two/a.png"], 0),
+    (["one/a.png"], {"two/a.txt": LINE, "one/a.txt": LINE + "x\n"}, ["one/a.png"], 2)])
+def test_the_labels_of_a_tree_go_to_their_pictures_alone(tmp_path, pictures, labels, owners, notes):
+    for name in pictures:
+        write_pictures((tmp_path / "images" / name).parent, "a.png")
+    for name, text in labels.items():
+        (tmp_path / "from" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "from" / name).write_text(text)
+    project = Project(tmp_path / "out", tmp_path / "images", recursive=True)
+    said = import_objects(project, tmp_path / "from", "yolo")
+    assert said.count("\n") == notes
+    sessions = {picture.name: project.read_session(picture) for picture in project.pictures.values()}
+    assert [name for name in sorted(sessions) if sessions[name]] == owners
+    assert sum(len(session.document.objects) for session in sessions.values() if session) == "".join(
+        labels.values()).count("0.5\n") - (notes > 0)
+
+
+def test_what_can_not_be_taken_in_is_said(tmp_path):
+    write_pictures(tmp_path / "images", "a.png", "b.png")
+    project, maps = Project(tmp_path / "out", tmp_path / "images"), tmp_path / "maps"
+    maps.mkdir()
+    cv2.imwrite(str(maps / "a.png"), cv2.GaussianBlur(np.eye(60, 80, dtype=np.uint8) * 255, (9, 9), 3))
+    cv2.imwrite(str(maps / "b.png"), np.ones((9, 9), np.uint8))
+    with pytest.raises(AnnotationError, match="(?s)holds no object.*starting the page with --masks.*b.png is 80x60"):
+        import_objects(project, maps, "png")
+    with pytest.raises(AnnotationError, match="nowhere doesn't exist"):
+        import_objects(project, tmp_path / "nowhere", "png")
+    via = {"a": {"filename": "a.png", "regions": [{"region_attributes": {"thing": "cat"}, "shape_attributes": {
+        "name": "rect", "x": 5, "y": 6, "width": 20, "height": 10}}]}}
+    (maps / "via.json").write_text(json.dumps(via))
+    assert import_objects(project, maps / "via.json", "via") == "1 objects on 1 picture"
 
 
 @pytest.mark.parametrize("kind", FORMATS)

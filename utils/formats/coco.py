@@ -99,6 +99,11 @@ class AnnotationFile:
         number = value.get("category_id")
         return self._categories.get(number, (str(number), True))
 
+    def notes(self) -> list[str]:
+        """How many annotations belong to nothing, if any do."""
+        lost = sum(len(spans) for number, spans in self._spans.items() if number not in self.images)
+        return [f"{self.path}: {lost} annotations belong to no photo that it lists"] if lost else []
+
     def annotations(self, image_id: int) -> bytes:
         """The annotations of a photo, a JSON list in the file's order."""
         parts = []
@@ -225,7 +230,8 @@ def plan_coco(
         pycocotools_mask()
     files = {kind: AnnotationFile(path) for kind, path in paths.items()}
     leading = next(files[kind] for kind in ("lvis", "instances", "panoptic") if kind in files)
-    tasks, problems = _tasks(leading, photo_folders, skip_missing)
+    places = PhotoFolders(photo_folders, {info.file_name for info in leading.images.values()}, skip_missing)
+    tasks, problems = _tasks(leading, places)
     if not tasks:
         raise UsageError(f"none of the {len(leading.images)} photos of {leading.path} is in "
                          f"{' or '.join(map(str, photo_folders))}; the first of them: {(problems or [''])[0]}")
@@ -242,16 +248,16 @@ def plan_coco(
         kept = () if outside else masks
         return replace(task, kinds=tuple(content), content=(*content.values(), *kept), problem=problem)
 
-    return Plan(tasks, reader, problems, load=load)
+    return Plan(tasks, reader, problems, [*places.notes(), *(note for file in files.values() for note in file.notes())],
+                load)
 
 
 def _is_official(file: AnnotationFile) -> bool:
     return str(file.info.get("description", "")).startswith(OFFICIAL)
 
 
-def _tasks(file: AnnotationFile, folders: Sequence[Path], skip_missing: bool) -> tuple[list[CocoTask], list[str]]:
+def _tasks(file: AnnotationFile, places: PhotoFolders) -> tuple[list[CocoTask], list[str]]:
     """A task for each photo that is there and can be told, and a sentence for each other one."""
-    places = PhotoFolders(folders, [info.file_name for info in file.images.values()])
     ids = own_ids({info.file_name for info in file.images.values()})
     names = Counter(plain(info.file_name) for info in file.images.values())
     tasks, problems = [], list(file.clashes.values())
@@ -263,6 +269,6 @@ def _tasks(file: AnnotationFile, folders: Sequence[Path], skip_missing: bool) ->
             is_coco = Path(info.file_name).name == f"{number:012d}.jpg"
             image_id = f"{number:012d}" if is_coco else ids[info.file_name]
             tasks.append(CocoTask(image_id, info.file_name, photo, (), number, info))
-        elif photo is None and not (skip_missing and why.endswith("--skip-missing")):
+        elif why:
             problems.append(why)
     return tasks, problems

@@ -3,12 +3,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from utils.files import UsageError, UserError, is_system_file, shown_name
-from utils.folders import list_pictures, pair_by_name
-from utils.formats.picture import Picture, Plan, Reader, Task, own_ids
+from utils.folders import list_pictures, pair_trees
+from utils.formats.picture import Picture, Plan, Reader, Task, tasks_of
 from utils.images import COLOUR, PICTURE_SUFFIXES, Frame, ImageError, LabelImage, read_labels
 from utils.labels import blurred_pixels, object_values, refuse_soft_mask, value_name
 
@@ -26,6 +27,7 @@ class FolderReader(Reader):
     """
 
     kind = "folder"
+    remedy: ClassVar[str] = "--binary {}"
     binary: int | None = None
     ignore: tuple[int, ...] | None = None
     stuff: tuple[int, ...] = ()
@@ -54,8 +56,8 @@ class FolderReader(Reader):
             return
         half = 32767 if 255 < label.values.max() < COLOUR else 127
         if label.is_lossy:
-            raise ImageError(f"{path} is a JPEG, which blurs labels; store PNG files or add --binary {half}")
-        refuse_soft_mask(label.values, str(path), f"--binary {half}")
+            raise ImageError(f"{path} is a JPEG, which blurs labels; store PNG files or use {self.remedy.format(half)}")
+        refuse_soft_mask(label.values, str(path), self.remedy.format(half))
         for value in object_values(label.values, self.ignore):
             picture.add(value_name(value), label.values == value)
 
@@ -67,35 +69,34 @@ def _brightness(values: np.ndarray) -> np.ndarray:
     return np.where(values >= COLOUR, largest, values)
 
 
-def plan_folder(images: Path, masks: Path, reader: FolderReader, skip_missing: bool = False) -> Plan:
-    """A task for each photo with a mask, by utils.folders.pair_by_name; a mask may be a folder of masks.
+def plan_folder(images: Path, masks: Path, reader: FolderReader, skip_missing: bool = False,
+                recursive: bool = False) -> Plan:
+    """A task for each photo with a mask, by utils.folders.pair_trees; a mask may be a folder of masks.
 
     Args:
         images: folder of the photos.
         masks: folder of the masks.
         reader: of them.
         skip_missing: leaves out photos without a mask; else each is a problem.
+        recursive: both are trees, and a mask is a file.
 
     Raises:
         UsageError: no photo, or none with a mask.
     """
-    listing, mask_listing = list_pictures(images), list_pictures(masks)
+    listing, mask_listing = list_pictures(images, recursive), list_pictures(masks, recursive)
     if not listing.pictures:
         raise UsageError(f"{images} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}); {listing.remark()}")
-    folders = [path for path in sorted(masks.iterdir()) if path.is_dir() and not is_system_file(path.name)]
-    pairs = pair_by_name(listing.pictures, [*mask_listing.pictures, *folders])
+    folders = [] if recursive else [path for path in sorted(masks.iterdir())
+                                    if path.is_dir() and not is_system_file(path.name)]
+    pairs = pair_trees(images, listing.pictures, masks, [*mask_listing.pictures, *folders])
     problems = list(pairs.problems)
     if not skip_missing:
         problems += [f"{shown_name(photo)} has no mask; put {shown_name(photo.stem)}.png there or add --skip-missing"
                      for photo in pairs.unpaired]
-    ids = own_ids(photo.name for photo in listing.pictures)
-    tasks = []
-    for photo, mask in sorted(pairs.masks.items()):
-        files = list_pictures(mask).pictures if mask.is_dir() else (mask,)
-        if files:
-            tasks.append(Task(ids[photo.name], photo.name, photo, files))
-        else:
-            problems.append(f"{shown_name(mask)} holds no masks for {shown_name(photo.name)}")
+    found = {photo: list_pictures(mask).pictures if mask.is_dir() else (mask,) for photo, mask in pairs.masks.items()}
+    problems += [f"{shown_name(pairs.masks[photo])} holds no masks for {shown_name(photo.name)}"
+                 for photo, files in sorted(found.items()) if not files]
+    tasks = tasks_of(images, listing.pictures, {photo: files for photo, files in found.items() if files})
     if not tasks:
         raise UsageError(f"no picture of {images} has a mask in {masks} that is its alone; name them alike, as "
                          f"{shown_name(listing.pictures[0].stem)}.png {' '.join(pairs.problems[:1])}".rstrip())

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,23 +19,33 @@ WAYS: dict[Frame, str] = {"upright": "viewers show them", "stored": "they are st
 
 @dataclass(frozen=True)
 class Photo:
-    """A JPEG without an orientation of its own.
+    """A photo in the frame of its masks.
 
     Attributes:
-        jpeg: its bytes.
-        size: (H, W) in pixels.
+        pixels: uint8 (H, W, 3) RGB.
+        original: the bytes of its file, if that is a JPEG in this frame without an orientation of its own.
         remark: what to say of how it was turned, "" if its size left no choice.
         notes: what else a person should be told of it.
     """
 
-    jpeg: bytes
-    size: tuple[int, int]
+    pixels: np.ndarray
+    original: bytes = b""
     remark: str = ""
     notes: tuple[str, ...] = ()
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.pixels.shape[:2]
+
+    @property
+    def jpeg(self) -> bytes:
+        """The bytes of a JPEG without an orientation; one that needs no change is not encoded anew."""
+        return self.original or encode_jpeg(self.pixels)
+
 
 def framed_photo(source: PathLike | bytes, name: str, size: tuple[int, int] | None, frame: Frame | None) -> Photo:
-    """Brings a photo into the frame of its masks; a JPEG that needs no change keeps its bytes.
+    """Brings a photo into the frame of its masks.
 
     Args:
         source: of any format that utils.images reads.
@@ -60,9 +70,8 @@ def framed_photo(source: PathLike | bytes, name: str, size: tuple[int, int] | No
     other: Frame = "stored" if chosen == "upright" else "upright"
     is_open = frame is not None and photo.orientation != 1 and len(fitting) == 2
     remark = TURNED.format(WAYS[chosen], other) if is_open else ""
-    keeps_bytes = photo.is_plain_jpeg and photo.orientation == 1
-    jpeg = content if keeps_bytes else encode_jpeg(pixels[chosen])
-    return Photo(jpeg, pixels[chosen].shape[:2], remark, tuple(f"{name}: {note}" for note in photo.notes))
+    original = content if photo.is_plain_jpeg and photo.orientation == 1 else b""
+    return Photo(pixels[chosen], original, remark, tuple(f"{name}: {note}" for note in photo.notes))
 
 
 class PhotoFolders:
@@ -71,14 +80,15 @@ class PhotoFolders:
     Args:
         folders: listed once.
         names: every name that will be asked for.
+        skip_missing: counts photos that are in no folder, which are failures otherwise.
     """
 
-    def __init__(self, folders: Sequence[Path], names: Sequence[str]) -> None:
-        self._folders = folders
+    def __init__(self, folders: Sequence[Path], names: Collection[str], skip_missing: bool = False) -> None:
+        self._folders, self._skip_missing, self._skipped = folders, skip_missing, 0
         self._listed: dict[str, list[Path]] = defaultdict(list)
         for folder in folders:
             for path in sorted(folder.iterdir()):
-                self._listed[path.name].append(path)
+                self._listed[shown_name(path.name)].append(path)
         self._claims: dict[Path, set[str]] = defaultdict(set)
         for name in set(names):
             for path in self._candidates(name)[:2]:
@@ -96,10 +106,12 @@ class PhotoFolders:
         return [path for path, length in found.items() if length == max(found.values())]
 
     def find(self, name: str) -> tuple[Path | None, str]:
-        """The photo of a name or relative path, or None and a sentence why there is none."""
+        """The photo of a name or relative path, or None and a sentence why there is none; "" if it was skipped."""
         found = self._candidates(name)
         if not found:
-            return None, f"{shown_name(name)} is in none of the photo folders; fetch it or add --skip-missing"
+            self._skipped += self._skip_missing
+            return None, "" if self._skip_missing else (
+                f"{shown_name(name)} is in none of the photo folders; fetch it or add --skip-missing")
         if len(found) > 1:
             return None, f"{shown_name(name)} fits both {found[0]} and {found[1]}; name the folder that holds both"
         rivals = self._claims[found[0]] - {plain(name)}
@@ -107,6 +119,11 @@ class PhotoFolders:
         if rivals and _common_end(found[0].resolve().parts, parts) < len(parts):
             return None, f"{shown_name(name)} and {shown_name(min(rivals))} both fit {found[0]}; name all photo folders"
         return found[0], ""
+
+    def notes(self) -> list[str]:
+        """How many photos were skipped, if any were."""
+        where = " or ".join(map(str, self._folders))
+        return [f"{self._skipped} pictures are not in {where} and were left out"] if self._skipped else []
 
 
 def stated_name(value: Any) -> str:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -128,6 +128,13 @@ class Plan:
     problems: Sequence[str] = ()
     notes: Sequence[str] = ()
     load: Callable[[Any], Task] = lambda task: task
+
+
+def tasks_of(root: Path, pictures: Sequence[Path], contents: Mapping[Path, Sequence[Path]]) -> list[Task]:
+    """A task for each picture below a folder that has content (its annotation's files), named by its path there."""
+    names = {path: path.relative_to(root).as_posix() for path in pictures}
+    ids = own_ids(names.values())
+    return [Task(ids[names[path]], names[path], path, tuple(content)) for path, content in sorted(contents.items())]
 
 
 def own_ids(names: Iterable[str]) -> dict[str, str]:

@@ -48,6 +48,12 @@ class Region:
         height, width = self.mask.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
+    def drawn(self, size: tuple[int, int]) -> np.ndarray:
+        """The mask bool (H, W) of a whole photo."""
+        whole = np.zeros(size, bool)
+        whole[self.box] = self.mask
+        return whole
+
     def overlap(self, other: Region) -> int:
         """Number of pixels that both have."""
         sides = zip(self.box, other.box, strict=True)

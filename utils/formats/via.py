@@ -93,18 +93,18 @@ def plan_via(paths: Sequence[Path], images: Sequence[Path], attribute: str | Non
             if name in regions and found != regions[name]:
                 problems.append(f"{path} lists {shown_name(name)} again with other regions, which were left out")
             regions.setdefault(name, found)
-    places, ids = PhotoFolders(images, list(regions)), own_ids(regions)
+    places, ids = PhotoFolders(images, regions, skip_missing), own_ids(regions)
     tasks = []
     for name, found in sorted(regions.items()):
         photo, why = places.find(name)
         if photo is not None:
             tasks.append(Task(ids[name], name, photo, (json.dumps(found).encode(),)))
-        elif not (skip_missing and why.endswith("--skip-missing")):
+        elif why:
             problems.append(why)
     if not tasks:
         raise UsageError(f"none of the {len(regions)} pictures of {paths[0]} is in "
                          f"{' or '.join(map(str, images))}; name the folder that holds them with --images")
-    return Plan(tasks, ViaReader(_attribute(attribute, regions), tuple(stuff)), problems)
+    return Plan(tasks, ViaReader(_attribute(attribute, regions), tuple(stuff)), problems, places.notes())
 
 
 def _attribute(wanted: str | None, regions: dict[str, list[dict[str, Any]]]) -> str:

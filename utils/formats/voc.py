@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from utils.files import UsageError, UserError, read_text, shown_name
-from utils.folders import list_pictures, pair_by_name
-from utils.formats.picture import Picture, Plan, Reader, Task, own_ids
+from utils.folders import list_pictures, pair_trees
+from utils.formats.picture import Picture, Plan, Reader, Task, tasks_of
 from utils.images import COLOUR, read_labels
 from utils.labels import object_values, value_name
 
@@ -47,30 +47,31 @@ class VocReader(Reader):
         return picture
 
 
-def plan_voc(folder: Path, stuff: Sequence[str] = ()) -> Plan:
+def plan_voc(folder: Path, stuff: Sequence[str] = (), images: Path | None = None) -> Plan:
     """A task for each picture that has a map of objects and one of classes.
 
     Args:
         folder: with JPEGImages, SegmentationObject, SegmentationClass and perhaps labelmap.txt.
         stuff: classes that are stuff.
+        images: folder of the pictures, in place of JPEGImages.
 
     Raises:
         UsageError: a folder is missing, or no picture has both maps.
     """
-    for name in (PHOTOS, OBJECTS, CLASS_MAPS):
-        if not (folder / name).is_dir():
-            raise UsageError(f"{folder} is no VOC folder of segmentations: it has no {name}")
-    photos = list_pictures(folder / PHOTOS)
-    objects, classes = (pair_by_name(photos.pictures, list_pictures(folder / name).pictures)
+    images = images or folder / PHOTOS
+    for place in (images, folder / OBJECTS, folder / CLASS_MAPS):
+        if not place.is_dir():
+            raise UsageError(f"{folder} is no VOC folder of segmentations: it has no {place.name}")
+    photos = list_pictures(images, recursive=True).pictures
+    objects, classes = (pair_trees(images, photos, folder / name, list_pictures(folder / name, recursive=True).pictures)
                         for name in (OBJECTS, CLASS_MAPS))
-    both = sorted(objects.masks.keys() & classes.masks.keys())
+    both = objects.masks.keys() & classes.masks.keys()
     if not both:
-        raise UsageError(f"no picture of {folder / PHOTOS} has a map in both {OBJECTS} and {CLASS_MAPS}")
-    ids = own_ids(photo.name for photo in photos.pictures)
-    tasks = [Task(ids[photo.name], photo.name, photo, (objects.masks[photo], classes.masks[photo])) for photo in both]
+        raise UsageError(f"no picture of {images} has a map in both {OBJECTS} and {CLASS_MAPS}")
+    tasks = tasks_of(images, photos, {photo: (objects.masks[photo], classes.masks[photo]) for photo in both})
     half = sorted(objects.masks.keys() ^ classes.masks.keys())
     problems = [*objects.problems, *(f"{shown_name(photo)} has only one of its two maps" for photo in half)]
-    boxes = len(photos.pictures) - len(both) - len(half)
+    boxes = len(photos) - len(both) - len(half)
     notes = [f"{folder}: {boxes} pictures have no segmentation and were left out"] if boxes else []
     return Plan(tasks, VocReader(_class_names(folder / LABELS), tuple(stuff)), problems, notes)
 

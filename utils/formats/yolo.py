@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from utils.files import UsageError, inside, read_text
-from utils.folders import list_pictures, pair_by_name
-from utils.formats.picture import Picture, Plan, Reader, Task, own_ids
+from utils.folders import list_pictures, pair_trees
+from utils.formats.picture import Picture, Plan, Reader, Task, tasks_of
 from utils.formats.shapes import FAR_OUTSIDE, NoOutlineError, ShapeError, Size
 
 VALUES_OF_A_BOX = 4
@@ -58,36 +58,35 @@ def _draw(values: np.ndarray, size: Size) -> np.ndarray:
     return mask.astype(bool)
 
 
-def plan_yolo(labels: Path, images: Path, names: Path | None = None, stuff: Sequence[str] = ()) -> Plan:
-    """A task for each picture with a label file of its name, in the same subfolder.
+def plan_yolo(labels: Path, images: Path, names: Sequence[str] = (), stuff: Sequence[str] = ()) -> Plan:
+    """A task for each picture with a label file of its name, in the same subfolder (see utils.folders.pair_trees).
 
     Args:
         labels: folder of the label files.
         images: folder of the pictures.
-        names: data.yaml or classes.txt; found above or beside the labels if left out.
+        names: of the classes, see `class_names`; those without one are called by their number.
         stuff: classes that are stuff.
 
     Raises:
-        UsageError: no picture has a label file, or the file of classes is missing.
+        UsageError: no picture has a label file.
     """
     listing = list_pictures(images, recursive=True)
     files = [path for path in sorted(labels.rglob("*.txt")) if inside(path, labels) and path.name != "classes.txt"]
-    groups = {path.parent.relative_to(images) for path in listing.pictures}
-    pairs = [pair_by_name([path for path in listing.pictures if path.parent == images / group],
-                          [path for path in files if path.parent == labels / group]) for group in sorted(groups)]
-    found = {photo: label for pair in pairs for photo, label in pair.masks.items()}
-    if not found:
+    pairs = pair_trees(images, listing.pictures, labels, files)
+    if not pairs.masks:
         raise UsageError(f"no picture of {images} has a label file in {labels}; name them alike")
-    ids = own_ids(photo.relative_to(images).as_posix() for photo in listing.pictures)
-    sources = {photo: photo.relative_to(images).as_posix() for photo in found}
-    tasks = [Task(ids[sources[photo]], sources[photo], photo, (label,)) for photo, label in sorted(found.items())]
-    problems = [problem for pair in pairs for problem in pair.problems]
-    unused = len(set(files) - set(found.values()))
+    tasks = tasks_of(images, listing.pictures, {photo: (label,) for photo, label in pairs.masks.items()})
+    unused = len(files) - len(pairs.masks)
     notes = [f"{labels}: {unused} files belong to no picture of {images}"] if unused else []
-    return Plan(tasks, YoloReader(_names(labels, names), tuple(stuff)), problems, notes)
+    return Plan(tasks, YoloReader(tuple(names), tuple(stuff)), pairs.problems, notes)
 
 
-def _names(labels: Path, path: Path | None) -> tuple[str, ...]:
+def class_names(labels: Path, path: Path | None = None) -> tuple[str, ...]:
+    """The classes of a data.yaml or classes.txt, which is looked for in and above the labels if it isn't named.
+
+    Raises:
+        UsageError: there is none.
+    """
     places = [folder / name for folder in (labels, labels.parent, labels.parent.parent)
               for name in ("data.yaml", "classes.txt")]
     path = path or next((place for place in places if place.is_file()), None)

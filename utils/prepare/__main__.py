@@ -15,7 +15,7 @@ from utils.formats.labelme import LabelmeReader, plan_labelme
 from utils.formats.picture import Plan
 from utils.formats.via import plan_via
 from utils.formats.voc import plan_voc
-from utils.formats.yolo import plan_yolo
+from utils.formats.yolo import class_names, plan_yolo
 from utils.labels import parse_value
 from utils.prepare.convert import convert, hold_out
 from utils.prepare.download import download
@@ -89,7 +89,7 @@ def _yolo(parser: Parser) -> Callable[[Arguments], Plan]:
     add("--images", type=_dir, required=True, metavar="DIR", help="folder of the pictures")
     add("--names", type=_file, metavar="FILE", help="data.yaml or classes.txt, if not in or above --labels")
     _stuff(parser)
-    return lambda given: plan_yolo(given.labels, given.images, given.names, given.stuff)
+    return lambda given: plan_yolo(given.labels, given.images, class_names(given.labels, given.names), given.stuff)
 
 
 def _voc(parser: Parser) -> Callable[[Arguments], Plan]:

@@ -223,9 +223,9 @@ class _Convert:
             if known is not None and inputs == known.get("inputs") and self._is_there(known):
                 return task.image_id, None
             picture = self.read(task)
+            self._write(task.image_id, picture)
         except UserError as error:
             return str(error)
-        self._write(task.image_id, picture)
         return task.image_id, _entry(task, picture, inputs)
 
     def _digest(self, task: Task) -> str:

@@ -1,16 +1,15 @@
-"""Formats of the field, each a file that writes finished objects and reads them again, and a row of FORMATS."""
+"""Formats of the field, each a file that writes finished objects, and a row of WRITERS; utils.formats reads them."""
 from __future__ import annotations
 
-from .base import Annotated, Found, Writer
-from .coco import CocoWriter, read_coco
-from .label_maps import LabelMapWriter, read_label_maps
-from .labelme import LabelmeWriter, read_labelme
-from .voc import VocWriter, read_voc
-from .yolo import YoloWriter, read_yolo
+from .base import Annotated, Writer
+from .coco import CocoWriter
+from .label_maps import LabelMapWriter
+from .labelme import LabelmeWriter
+from .voc import VocWriter
+from .yolo import YoloWriter
 
 WRITERS: dict[str, type[Writer]] = {
     "coco": CocoWriter, "png": LabelMapWriter, "labelme": LabelmeWriter, "yolo": YoloWriter, "voc": VocWriter}
-READERS = {"coco": read_coco, "png": read_label_maps, "labelme": read_labelme, "yolo": read_yolo, "voc": read_voc}
 FORMATS = tuple(WRITERS)
 
-__all__ = ["FORMATS", "READERS", "WRITERS", "Annotated", "Found", "Writer"]
+__all__ = ["FORMATS", "WRITERS", "Annotated", "Writer"]

@@ -5,14 +5,14 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from utils.files import digest, inside, read_text, shown_name, write_json, write_whole
+from utils.files import digest, inside, write_json, write_whole
 
 from ..document import Target
 from ..mask_store import MaskStore
@@ -58,15 +58,6 @@ class Annotated:
     def shape(self) -> tuple[int, int]:
         """(H, W)."""
         return self.session.height, self.session.width
-
-
-@dataclass(frozen=True)
-class Found:
-    """An object that was read: its picture's name, its class, its mask bool (H, W)."""
-
-    picture: str
-    label: str
-    mask: np.ndarray = field(repr=False)
 
 
 def unique_stems(pictures: Sequence[Picture]) -> dict[str, str]:
@@ -158,19 +149,3 @@ def manifest_of(folder: Path) -> set[str]:
 def content_id(text: str) -> str:
     """Eight letters that tell names apart."""
     return digest(text.encode("utf-8", "surrogateescape"))[:8]
-
-
-def files_in(folder: Path, suffix: str) -> Iterator[Path]:
-    """Files of a folder and its subfolders by suffix, sorted."""
-    yield from sorted(path for path in folder.rglob(f"*{suffix}") if path.is_file())
-
-
-def match_stem(pictures: Iterable[Picture], stem: str) -> Picture | None:
-    """The only picture whose file is called so, with its suffix or without."""
-    found = [picture for picture in pictures
-             if stem in (picture.shown_name, str(Path(picture.shown_name).with_suffix("")).replace(os.sep, "/"))]
-    return found[0] if len(found) == 1 else None
-
-
-__all__ = ["Annotated", "Found", "Writer", "files_in", "manifest_of", "match_stem", "read_text", "shown_name",
-           "unique_stems"]

@@ -3,19 +3,14 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from utils.files import UserError
-from utils.folders import pair_by_name
-from utils.images import encode_png, read_labels
-from utils.labels import object_values, refuse_soft_mask, value_name
+from utils.images import encode_png
 
 from ..masks import encode_mask
-from ..pictures import Picture, list_pictures
-from .base import Annotated, Found, Writer
+from .base import Annotated, Writer
 
 
 class LabelMapWriter(Writer):
@@ -49,36 +44,3 @@ class LabelMapWriter(Writer):
         csv.writer(table).writerows([["picture", "object", "label", "file", "pixels"], *self.rows])
         self.write("objects.csv", table.getvalue().encode("utf-8", "replace"))
         self.write_json("classes.json", self.labels)
-
-
-def read_label_maps(source: Path, pictures: list[Picture], shapes: Any, notes: list[str]) -> Any:
-    """The objects of a folder of label maps, one value an object; see `read_coco`.
-
-    Objects of the page's own export (instances/ beside objects.csv) get their labels back, others are "object".
-    """
-    source = source / "instances" if (source / "instances").is_dir() else source
-    labels = _labels_of(source.parent / "objects.csv")
-    by_path = {Path(picture.name): picture for picture in pictures}
-    pairs = pair_by_name(list(by_path), list_pictures(source, recursive=True).pictures)
-    notes += pairs.problems
-    for path, mask_path in pairs.masks.items():
-        picture = by_path[path]
-        try:
-            values = read_labels(mask_path).values
-            if values.shape != shapes(picture):
-                raise UserError(f"{mask_path.name} has another size than its picture")
-            refuse_soft_mask(values, mask_path.name, "--as proposals")
-        except UserError as error:
-            notes.append(f"{error}")
-            continue
-        for value in object_values(values):
-            label = labels.get((picture.shown_name, value_name(value)), "object")
-            yield Found(picture.name, label, values == value)
-
-
-def _labels_of(table: Path) -> dict[tuple[str, str], str]:
-    try:
-        with open(table, newline="", encoding="utf-8-sig") as file:
-            return {(row["picture"], row["object"]): row["label"] for row in csv.DictReader(file)}
-    except (OSError, KeyError, ValueError):
-        return {}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ..masks import even_odd, outline
+from ..masks import outline
 
 
 def parts_of(mask: np.ndarray, connectivity: int = 4) -> list[tuple[np.ndarray, tuple[int, int]]]:
@@ -45,11 +45,3 @@ def detour(whole: np.ndarray, leave: int, polygon: np.ndarray, enter: int, way: 
 
 def _nearest(polygon: np.ndarray, point: np.ndarray) -> int:
     return int(((polygon - point) ** 2).sum(axis=1).argmin())
-
-
-def fill_edges(polygons: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    """Bool (H, W): the pixels whose centres lie inside any of some polygons (N, 2) (y, x) along pixel edges."""
-    mask = np.zeros(shape, bool)
-    for polygon in polygons:
-        mask |= even_odd(shape, np.asarray(polygon, np.float64) - 0.5)
-    return mask

@@ -5,21 +5,17 @@ Boxes are counted from 1 and include their last pixel. Masks are exact; 255 is l
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
 from PIL import Image
 
-from utils.files import UserError
-from utils.images import read_labels
-from utils.labels import object_values
+from utils.misc import get_palette
 
 from ..errors import AnnotationError
 from ..masks import box_of
-from ..pictures import Picture
-from .base import Annotated, Found, Writer, files_in, match_stem, read_text
+from .base import Annotated, Writer
 
 MAX_NUMBER = 254
 
@@ -62,9 +58,9 @@ class VocWriter(Writer):
     def close(self) -> None:
         """The lists of pictures and classes."""
         self.write("ImageSets/Segmentation/train.txt", "".join(f"{stem}\n" for stem in self._stems).encode())
-        colours = palette().reshape(-1, 3)
         names = ["background", *self.labels]
-        rows = (f"{name}:{','.join(map(str, colours[number]))}::\n" for number, name in enumerate(names))
+        rows = (f"{name}:{','.join(map(str, colour))}::\n"
+                for name, colour in zip(names, get_palette(len(names)).tolist(), strict=True))
         self.write("labelmap.txt", ("# label:color_rgb:parts:actions\n" + "".join(rows)).encode("utf-8", "replace"))
 
 
@@ -74,53 +70,9 @@ def _box(label: str, box: tuple[int, int, int, int]) -> str:
     return f" <object><name>{escape(label)}</name><bndbox>{corners}</bndbox></object>\n"
 
 
-def palette() -> np.ndarray:
-    """VOC's colours, uint8 (768,): the bits of a number, three by three, from the top of red, green and blue."""
-    numbers = np.arange(256)
-    colours = np.zeros((256, 3), np.int64)
-    for bit in range(8):
-        colours |= (numbers[:, None] >> (3 * bit + np.arange(3)) & 1) << (7 - bit)
-    return colours.astype(np.uint8).ravel()
-
-
 def _palette_png(values: np.ndarray) -> bytes:
     image = Image.fromarray(values)
-    image.putpalette(palette().tolist())
+    image.putpalette(get_palette(256).ravel().tolist())
     content = io.BytesIO()
     image.save(content, "PNG", compress_level=1)
     return content.getvalue()
-
-
-def read_voc(source: Path, pictures: list[Picture], shapes: Any, notes: list[str]) -> Any:
-    """The objects of SegmentationObject, with the classes that SegmentationClass shows under them; see `read_coco`."""
-    names = _class_names(source / "labelmap.txt")
-    for path in files_in(source / "SegmentationObject", ".png"):
-        stem = path.relative_to(source / "SegmentationObject").with_suffix("").as_posix()
-        picture = match_stem(pictures, stem) or match_stem(pictures, stem.rpartition("/")[2])
-        try:
-            if picture is None:
-                raise UserError("it fits no picture, or several")
-            objects = read_labels(path).values
-            classes = read_labels(source / "SegmentationClass" / path.relative_to(source / "SegmentationObject")).values
-            if not objects.shape == classes.shape == shapes(picture):
-                raise UserError("its maps and its picture have different sizes")
-        except UserError as error:
-            notes.append(f"{path.name} is left out ({error})")
-            continue
-        for value in object_values(objects):
-            mask = objects == value
-            number = int(np.bincount(classes[mask]).argmax())
-            yield Found(picture.name, names.get(number, f"class {number}"), mask)
-
-
-VOC_CLASSES = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
-    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor")
-
-
-def _class_names(path: Path) -> dict[int, str]:
-    """By number: of a labelmap.txt, else VOC's own."""
-    if not path.is_file():
-        return dict(enumerate(VOC_CLASSES, start=1))
-    lines = [line for line in read_text(path).splitlines() if line and not line.startswith("#")]
-    return {number: line.rsplit(":", 3)[0] for number, line in enumerate(lines)}

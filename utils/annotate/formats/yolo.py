@@ -9,14 +9,12 @@ nothing is drawn.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from ..pictures import Picture
-from .base import Annotated, Found, Writer, files_in, match_stem, read_text
+from .base import Annotated, Writer
 from .polygons import detour
 
 MAX_CHANGE = 0.01  # of an object's pixels, by seams
@@ -185,59 +183,3 @@ def drawn_by_reader(polygons: list[Corners], shape: tuple[int, int]) -> np.ndarr
     for polygon in polygons:
         cv2.fillPoly(canvas, [np.ascontiguousarray(polygon[:, ::-1], np.int32)], 1)
     return canvas.view(bool)
-
-
-def read_yolo(source: Path, pictures: list[Picture], shapes: Any, notes: list[str]) -> Any:
-    """The objects of a folder with data.yaml and labels/, or of label files alone; see `read_coco`."""
-    names = _names(source / "data.yaml")
-    folder = source / "labels" if (source / "labels").is_dir() else source
-    for path in files_in(folder, ".txt"):
-        stem = path.relative_to(folder).with_suffix("").as_posix()
-        picture = match_stem(pictures, stem) or match_stem(pictures, stem.rpartition("/")[2])
-        if picture is None:
-            notes.append(f"{path.name} fits no picture, or several")
-            continue
-        shape = shapes(picture)
-        for number, line in enumerate(read_text(path).splitlines(), start=1):
-            try:
-                yield Found(picture.name, *_object(line, names, shape))
-            except ValueError as error:
-                notes.append(f"{path.name}, line {number} is left out ({error})")
-
-
-def _object(line: str, names: dict[int, str], shape: tuple[int, int]) -> tuple[str, np.ndarray]:
-    number, *values = line.split()
-    corners = np.array(values, float).reshape(-1, 2)[:, ::-1] * shape
-    if len(corners) < 3:
-        raise ValueError("it is no polygon")
-    if not np.isfinite(corners).all() or np.abs(corners).max() > 4 * max(shape):
-        raise ValueError("its corners are no part of the picture")
-    return names.get(int(number), f"class {int(number)}"), drawn_by_reader([corners.astype(np.int32)], shape)
-
-
-def _names(path: Path) -> dict[int, str]:
-    """The classes of a data.yaml, as a list or numbered, by the plain lines in which all tools write them."""
-    names: dict[int, str] = {}
-    if not path.is_file():
-        return names
-    lines = read_text(path).splitlines()
-    begin = next((number for number, line in enumerate(lines) if line.startswith("names:")), len(lines))
-    rest = lines[begin][len("names:"):].strip() if begin < len(lines) else ""
-    if rest.startswith("["):
-        return dict(enumerate(part.strip().strip("'\"") for part in rest.strip("[]").split(",")))
-    for line in lines[begin + 1 :]:
-        key, colon, name = line.strip().partition(":")
-        if line.startswith((" ", "-")) and colon and key.isdigit():
-            names[int(key)] = _unquoted(name.strip())
-        elif line.lstrip().startswith("- "):
-            names[len(names)] = _unquoted(line.strip()[2:])
-        elif line.strip():
-            break
-    return names
-
-
-def _unquoted(name: str) -> str:
-    try:
-        return str(json.loads(name))
-    except ValueError:
-        return name.strip("'")
