@@ -119,15 +119,30 @@ def test_photos_with_further_objects_count_around_the_known_ones_only(coco_lvis)
     assert np.array_equal(part == IGNORED, ~known) and np.array_equal(part == 1, drawn(2) == 1)
 
 
-def test_crops_surround_the_largest_object_in_the_photo_s_proportions(coco_lvis, monkeypatch):
+def test_photos_without_the_label_come_as_a_part_of_the_others_if_all_on_them_is_known(coco_lvis):
+    kinds = (("cat", True), ("dog", True), ("dog", False))
+    subset = {image_id: {"split": "train", "categories": [name] * 4, "complete": is_complete}
+              for image_id, (name, is_complete) in zip(COCO_IDS, kinds, strict=True)}
+    (coco_lvis / "subset.json").write_text(json.dumps(subset), encoding="utf-8")
+    assert [sample.name for sample in open_data(coco_lvis, ["cat"])] == list(COCO_IDS[:1])
+    samples = open_data(coco_lvis, ["cat"], negatives=3)
+    assert [sample.name for sample in samples] == list(COCO_IDS[:2]) and not samples[1].read()[1].any()
+    assert len(open_data(coco_lvis, ["cat"], negatives=0.9)) == 1
+
+
+@pytest.mark.parametrize("scale,top,inside", [(formats.WHOLE, 2, 50), (formats.CLOSE_UP, 6, 30)])
+def test_crops_are_about_the_largest_object_in_the_photo_s_proportions(coco_lvis, monkeypatch, scale, top, inside):
+    """A close-up begins above the object, here at row 10, and leaves out its lower end."""
     monkeypatch.setattr(formats, "SMALLEST_CROP", 16)
     sample = open_data(coco_lvis)[0]
-    photo, mask = Crop(sample).read()
-    whole = sample.read()[0]
-    assert mask.shape[0] / mask.shape[1] == pytest.approx(96 / 128, rel=0.03) and 50 < mask.shape[0] < 96
-    assert mask[0, 0] == 0 and (mask == 1).sum() >= 50 * 50
-    assert np.array_equal(photo, whole[2 : 2 + mask.shape[0], : mask.shape[1]])
-    assert Crop(sample).name == sample.name and Crop(sample).shape() == sample.shape()
+    crop = Crop(sample, scale)
+    photo, mask = crop.read()
+    assert mask.shape[0] / mask.shape[1] == pytest.approx(96 / 128, rel=0.03)
+    assert mask[0, 0] == 0 and (mask == 1).sum() >= inside * inside
+    rows = sample.read()[0][top : top + mask.shape[0]]
+    assert any(np.array_equal(photo, rows[:, x : x + mask.shape[1]]) for x in range(128 - mask.shape[1] + 1))
+    assert (scale > 1) == (top + mask.shape[0] > 60)
+    assert crop.name == sample.name and crop.shape() == sample.shape()
 
 
 # ---------------------------------------------------------------------------------------------- utils.annotate

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    samples = open_data(options.data, options.label, options.split)
+    samples = open_data(options.data, options.label, options.split, options.negatives)
     settings = None if options.start else _settings(options)
     result = train(samples, options.out, _recipe(options), settings, _pretrained(options), options.start,
                    crops=options.crops, device=options.device, workers=options.workers)
@@ -249,7 +249,9 @@ def _parser() -> argparse.ArgumentParser:
         _add_training(command)
         if name == "train":
             command.add_argument("--start", metavar="MODEL", help="begin from a concept model's weights")
-            command.add_argument("--crops", action="store_true", help="train on a crop around each object as well")
+            command.add_argument("--crops", action="store_true", help="train on two crops of each object as well")
+            command.add_argument("--negatives", type=float, default=0.0, metavar="PART", help="photos of a COCO_LVIS "
+                                 "folder without the label, as a part of those with it (default: none)")
     _add_predict(commands.add_parser("predict", help="write masks of photos"))
     _add_evaluate(commands.add_parser("evaluate", help="figures, a CSV file and a page of how good a model is"))
     command = commands.add_parser("grade", help="the bird grader's protocol and mark")

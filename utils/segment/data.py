@@ -24,7 +24,8 @@ from utils.segment.segmentation import IGNORED, LAYOUTS, check_sizes, find_sampl
 PROJECT, PROJECT_FORMAT = "project.json", "click annotation project 1"  # of utils.annotate
 SESSION_FORMAT = "click annotations 1"
 FINISHED = ("done", "approved")  # pictures on which nothing is missing
-CROP, SMALLEST_CROP = 1.3, 128  # times the box of the object; pixels of its shorter side
+WHOLE, CLOSE_UP = 1.3, 0.6  # of crops: times the box of the object
+SMALLEST_CROP = 128  # pixels of its shorter side
 MARGIN = 0.25  # of an object's box: around it a photo counts whose other objects may not be annotated
 
 
@@ -44,11 +45,15 @@ class PhotoWithMask(Protocol):
 
 @dataclass(frozen=True)
 class Request:
-    """What is wanted of a folder: the objects of these labels (all if there are none), of this split."""
+    """What is wanted of a folder: the objects of these labels (all if there are none), of this split.
+
+    `negatives` is how many photos come besides that show none of them, as a part of those that do.
+    """
 
     folder: Path
     labels: tuple[str, ...] = ()
     split: str = "train"
+    negatives: float = 0.0
 
 
 class Format(NamedTuple):
@@ -59,18 +64,21 @@ class Format(NamedTuple):
     samples: Callable[[Request], Sequence[PhotoWithMask]]
 
 
-def open_data(folder: PathLike, labels: Sequence[str] = (), split: str = "train") -> list[PhotoWithMask]:
+def open_data(folder: PathLike, labels: Sequence[str] = (), split: str = "train",
+              negatives: float = 0.0) -> list[PhotoWithMask]:
     """The photos of a folder with their masks.
 
     Args:
         folder: of one of FORMATS.
         labels: the classes that are the concept, where a format has classes; all objects if left out.
         split: of a COCO_LVIS folder.
+        negatives: of a COCO_LVIS folder with labels: how many photos come besides on which everything is annotated and
+            none of the labels is, as a part of the others.
 
     Raises:
         UserError, SegmentationError: the folder is of no known kind, is empty, or lacks a mask or a label.
     """
-    request = Request(Path(folder), tuple(labels), split)
+    request = Request(Path(folder), tuple(labels), split, negatives)
     for kind in FORMATS:
         if kind.matches(request.folder):
             return list(kind.samples(request))
@@ -193,16 +201,22 @@ def _layer_samples(request: Request) -> list[LayerSample]:
     annotations = read_annotations(split / ANNOTATIONS)
     categories, incomplete = _categories(split) if request.labels else ({}, set())
     _refuse_unknown(request, {name for names in categories.values() for name in names})
-    samples = []
+    samples, others = [], []
     for image_id, annotation in sorted(annotations.items(), key=lambda item: str(item[0])):
         name = str(image_id)
         numbers = list(range(int(annotation["num_instance_masks"])))
         if request.labels:
             names = categories.get(name, ())
             numbers = [i for i in numbers if i < len(names) and names[i] in request.labels]
-        if numbers or not request.labels:
-            samples.append(LayerSample(name, split, tuple(numbers), name not in incomplete))
-    return samples
+        chosen = samples if numbers or not request.labels else others
+        chosen.append(LayerSample(name, split, tuple(numbers), name not in incomplete))
+    return samples + _spread([sample for sample in others if sample.is_complete], request.negatives * len(samples))
+
+
+def _spread(samples: Sequence[LayerSample], count: float) -> list[LayerSample]:
+    """So many of the samples, from all over, or all of them."""
+    step = max(1.0, len(samples) / max(count, 1e-9))
+    return [samples[int(i * step)] for i in range(min(len(samples), int(count)))]
 
 
 def _split_of(request: Request) -> Path:
@@ -313,9 +327,14 @@ FORMATS = (
 
 @dataclass(frozen=True)
 class Crop:
-    """A sample around the largest part of its object, in the photo's proportions; the whole photo if it has none."""
+    """A sample around the largest part of its object, in the photo's proportions; the whole photo if it has none.
+
+    `scale` is its size, times the object's box; where it is smaller than the box, it shows the upper end, as portraits
+    do.
+    """
 
     whole: PhotoWithMask
+    scale: float = WHOLE
 
     @property
     def name(self) -> str:
@@ -333,10 +352,13 @@ class Crop:
         if len(stats) < 2:
             return photo, mask
         left, top, width, height, _ = stats[1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())].tolist()
-        part = max(CROP * height / mask.shape[0], CROP * width / mask.shape[1], SMALLEST_CROP / min(mask.shape))
-        part = min(1.0, part)
-        rows, columns = (_window(begin + length / 2, round(part * side), side) for begin, length, side in
-                         ((top, height, mask.shape[0]), (left, width, mask.shape[1])))
+        part = max(self.scale * height / mask.shape[0], self.scale * width / mask.shape[1],
+                   SMALLEST_CROP / min(mask.shape))
+        size = [round(min(1.0, part) * side) for side in mask.shape]
+        above = (WHOLE - 1) / 2 * min(height, size[0])  # what a crop shows beyond the object's upper end
+        middle = min(top + height / 2, top - above + size[0] / 2) if size[0] < height else top + height / 2
+        rows, columns = (_window(centre, length, side) for centre, length, side in
+                         zip((middle, left + width / 2), size, mask.shape, strict=True))
         return photo[rows, columns], mask[rows, columns]
 
 

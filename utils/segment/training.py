@@ -16,7 +16,7 @@ import torch
 
 from utils.files import PathLike, UsageError, UserError, folder_lock, read_json, write_json, write_whole
 from utils.misc import draw_probmap, draw_with_blend_and_clicks
-from utils.segment.data import Crop, PhotoWithMask, open_data
+from utils.segment.data import CLOSE_UP, WHOLE, Crop, PhotoWithMask, open_data
 from utils.segment.models import model_path
 from utils.segment.segmentation import (
     MODEL_FILE,
@@ -91,7 +91,8 @@ def train(
         pretrained: ImageNet weights of the encoder: "download", a file, or None for random ones.
         start: a concept model from whose weights training begins; what it held out stays held out.
         held_out: names of photos that are not to be trained on, besides those that their hash holds out.
-        crops: train on a crop around the object besides each photo, where objects are often small.
+        crops: train on two crops besides each photo, around the object and a close-up of its upper end, where objects
+            are often small.
         device: as torch names it; a GPU if there is one.
         workers: processes that read photos.
         quiet: no progress bar, no charts.
@@ -107,7 +108,7 @@ def train(
             stack.enter_context(folder_lock(out, "training"))
         kept = (*held_out, *_held_before(out), *(_held_before(model_path(start).parent) if start else ()))
         photos, others = split_samples(samples, kept)
-        photos += [Crop(sample) for sample in photos] if crops else []
+        photos += [Crop(sample, scale) for scale in (WHOLE, CLOSE_UP) for sample in photos] if crops else []
         run = _Run(out, photos, others, recipe, group, quiet)
         run.begin(settings, pretrained, start)
         run.train(_workers(group.device) if workers is None else workers)
