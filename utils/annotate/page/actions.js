@@ -8,9 +8,9 @@ import { showHelp } from "./keys.js";
 import { t } from "./language.js";
 import { change, fetchMap, open } from "./loading.js";
 import { say } from "./messages.js";
-import { acceptAll, edit, hideAll, relabel, selectBy } from "./objects.js";
+import { acceptAll, edit, guessesLeft, hideAll, rejectAll, relabel, selectBy } from "./objects.js";
 import { hand, list, view } from "./stage.js";
-import { FINISHED, VIEWS, app, can, changed, listed, outbox, remember, setTool } from "./state.js";
+import { VIEWS, app, can, changed, isOpen, listed, outbox, remember, setTool } from "./state.js";
 
 const AIM = 8; // CSS pixels that a key moves the cross
 
@@ -62,9 +62,8 @@ export function review(state) {
 // ---------------------------------------------------------------------------------------------- pictures
 
 function nextOpen() {
-  const isOpen = ({ status }) => !FINISHED.includes(status);
-  const next = list.neighbour(app.current, 1, isOpen) ??
-    list.shown.find((picture) => isOpen(picture) && picture.id !== app.current)?.id;
+  const first = () => list.shown.find((picture) => isOpen(picture) && picture.id !== app.current)?.id;
+  const next = app.order === "folder" ? list.neighbour(app.current, 1, isOpen) ?? first() : first();
   if (next) open(next);
   else say(t("none left"));
 }
@@ -75,11 +74,12 @@ export function toggleDone() {
     return;
   }
   const isDone = app.state.status === "done";
+  const left = guessesLeft().length;
   const mark = change("mark", { done: !isDone });
   if (isDone) return;
   const entry = listed(app.current);
   if (entry) entry.status = "done"; // so that "next open" doesn't come back here before the answer
-  offerToTakeBack(mark, entry?.name);
+  offerToTakeBack(mark, entry?.name, left);
   nextOpen();
 }
 
@@ -88,7 +88,7 @@ export function toggleDone() {
 let lastDone = null; // {mark, takeBack} of the last picture that was marked as done
 
 /** One stray Enter finishes, marks and moves on: all of it can be taken back at once. */
-function offerToTakeBack(mark, name) {
+function offerToTakeBack(mark, name, proposals) {
   const { pictureId } = mark;
   const takeBack = () => {
     dismiss();
@@ -96,7 +96,8 @@ function offerToTakeBack(mark, name) {
     if (outbox.last.get(pictureId) === mark) outbox.push(pictureId, { op: "undo" }, null);
     open(pictureId);
   };
-  const dismiss = say(t("picture done", { name }), { choices: [{ text: t("undo"), run: takeBack }], outlives: true });
+  const sentence = [t("picture done", { name }), ...(proposals ? [t("proposals left", { n: proposals })] : [])].join(" ");
+  const dismiss = say(sentence, { choices: [{ text: t("undo"), run: takeBack }], outlives: true });
   lastDone = { mark, takeBack };
 }
 
@@ -123,6 +124,13 @@ export function setPreference(name, value) {
   app[name] = value;
   remember();
   changed();
+}
+
+/** Sorts the picture list. */
+export function setOrder(order) {
+  setPreference("order", order);
+  list.order = order;
+  list.show(app.pictures, app.current);
 }
 
 function setBrush(size) {
@@ -227,5 +235,6 @@ export const ACTIONS = {
   selectPrevious: () => selectBy(-1),
   edit: () => edit(app.selected),
   acceptAll,
+  rejectAll,
   help: showHelp,
 };

@@ -1,6 +1,6 @@
 // Talking to the server: requests that fail with a sentence.
 
-import { t, translation } from "./language.js";
+import { sentenceOf, t } from "./language.js";
 
 export class Refusal extends Error {
   /**
@@ -14,10 +14,13 @@ export class Refusal extends Error {
   }
 }
 
-/** The JSON answer to a request; a body makes it a POST. Throws a Refusal. */
+/** The JSON answer to a request; a body, JSON or a file, makes it a POST. Throws a Refusal. */
 export async function call(path, body) {
-  const options = body === undefined ? {} :
-    { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+  const isFile = body instanceof Blob;
+  const options = body === undefined ? {} : {
+    method: "POST", headers: { "content-type": isFile ? "application/octet-stream" : "application/json" },
+    body: isFile ? body : JSON.stringify(body),
+  };
   let response;
   try {
     response = await fetch(path, options);
@@ -36,9 +39,8 @@ export async function call(path, body) {
 
 /** What the server refuses, in the person's language if the page knows the code. */
 export function refusalOf({ status }, content) {
-  const sentence = content?.error ?? t("answered with", { status: String(status) });
-  const known = content?.code && translation(`code ${content.code}`, content.values);
-  return new Refusal(known ?? sentence, status, content ?? {});
+  const sentence = content?.error ? sentenceOf(content) : t("answered with", { status: String(status) });
+  return new Refusal(sentence, status, content ?? {});
 }
 
 const PASSING = [0, 401, 502, 503, 504];

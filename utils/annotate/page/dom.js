@@ -25,3 +25,23 @@ export function dot(colour) {
 export function setText(id, text) {
   if ($(id).textContent !== text) $(id).textContent = text;
 }
+
+/**
+ * Makes elements the children of a list, in order. Those that are there stay where they are: an element that was put in
+ * anew between the press and the release of a button would lose the click.
+ */
+export function arrange(list, elements) {
+  const wanted = new Set(elements);
+  for (const child of [...list.childNodes]) if (!wanted.has(child)) child.remove();
+  let next = list.firstChild;
+  for (const element of elements) {
+    if (element === next) next = next.nextSibling;
+    else list.insertBefore(element, next);
+  }
+}
+
+/** What an element without words of its own is called: the hint that is shown, and its name for screen readers. */
+export function setTitle(element, title, name = title) {
+  if (element.title !== title) element.title = title;
+  if (element.getAttribute("aria-label") !== name) element.setAttribute("aria-label", name);
+}

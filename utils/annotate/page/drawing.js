@@ -2,9 +2,10 @@
 
 import { expected, protects } from "./expectation.js";
 import { t } from "./language.js";
-import { askPreview, change, dropPreview, newObject } from "./loading.js";
+import { change, newObject } from "./loading.js";
 import { say } from "./messages.js";
-import { edit, hoverObject, objectAt, removeObject } from "./objects.js";
+import { beginning, edit, guessFor, hoverObject, objectAt, reject, rejectable, removeObject } from "./objects.js";
+import { askPreview, dropPreview } from "./preview.js";
 import { hand, view } from "./stage.js";
 import { app, brushRadius, can, changed } from "./state.js";
 
@@ -16,9 +17,12 @@ export function click(point, positive) {
   else sendClick(point, positive);
 }
 
-function sendClick([y, x], positive) {
+/** Beside no object in work, a click on or near a proposal of the concept model takes and corrects that one. */
+function sendClick(point, positive) {
   dropPreview();
-  change("click", { y: Math.floor(y), x: Math.floor(x), positive, ...newObject() });
+  const [y, x] = point.map(Math.floor);
+  const guess = guessFor(point);
+  change("click", { y, x, positive, ...(guess === undefined ? newObject() : beginning(guess)) });
 }
 
 function offerToEdit({ id, label }, point) {
@@ -116,11 +120,12 @@ export function removePrompt(index) {
   change("delete prompt", { index });
 }
 
-/** Delete: a region's last corner, the click under the pointer, or the selected object. */
+/** Delete: a region's last corner, the click under the pointer, the selected object, or proposals. */
 export function remove() {
   if (app.tool === "region" && hand.region.length) hand.dropCorner();
   else if (Number.isInteger(app.hovered.prompt)) removePrompt(app.hovered.prompt);
   else if (app.selected !== null) removeObject(app.selected);
+  else if (rejectable(hand.pointer).length) reject(rejectable(hand.pointer));
   else say(t("nothing to delete"));
 }
 

@@ -16,7 +16,7 @@ function promptOf({ op, y, x, box, points, positive = true }) {
 }
 
 const EXPECTATIONS = {
-  click: prompted,
+  click: (work, each) => prompted("proposal" in each ? null : work, each),
   box: prompted,
   stroke: prompted,
   lasso: prompted,
@@ -39,6 +39,12 @@ export function expected() {
   let work = app.state?.active ?? null;
   for (const each of outbox.of(app.current)) if (each.op in EXPECTATIONS) work = EXPECTATIONS[each.op](work, each);
   return work;
+}
+
+/** The open picture's proposals but for those that are being taken or rejected. */
+export function proposalsLeft() {
+  const gone = new Set(outbox.of(app.current).flatMap(({ proposal, proposals = [] }) => [proposal, ...proposals]));
+  return (app.state?.proposals ?? []).filter((each) => !gone.has(each));
 }
 
 /** What the person sees of the object in work, for changes that may meet another state; see rebase.js. */

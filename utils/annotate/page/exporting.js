@@ -1,39 +1,29 @@
 // The dialog that writes what was annotated.
 
 import { call } from "./api.js";
-import { $, make, setText } from "./dom.js";
-import { t, translation } from "./language.js";
+import { $, setText } from "./dom.js";
+import { chosenFormat, showFormats } from "./format_list.js";
+import { sentenceOf, t } from "./language.js";
 import { app, can } from "./state.js";
 
 const BOXES = { only_done: "only-done", only_approved: "only-approved", polygons: "polygons" };
 
 export function showExport() {
-  const chosen = chosenFormat() ?? app.project.formats[0];
-  $("export-formats").replaceChildren(...app.project.formats.map((format) => {
-    const input = make("input", { type: "radio", name: "format", value: format, checked: format === chosen });
-    input.onchange = showOptions;
-    const name = translation(`format ${format}`) ?? format;
-    return make("label", { className: "format" }, input, make("b", { textContent: name }),
-      make("small", { textContent: translation(`format ${format} use`) ?? "" }));
-  }));
+  showFormats($("export-formats"), app.project.formats, "use", showOptions);
   $("only-approved").parentElement.hidden = !can("review");
   showOptions();
   $("export").showModal();
 }
 
-function chosenFormat() {
-  return $("export-formats").querySelector(":checked")?.value;
-}
-
 function showOptions() {
-  $("polygons-row").hidden = chosenFormat() !== "coco";
+  $("polygons-row").hidden = chosenFormat($("export-formats")) !== "coco";
 }
 
 export async function startExport() {
   const isOn = (id) => $(id).checked && !$(id).closest("[hidden]");
   const options = Object.fromEntries(Object.entries(BOXES).map(([name, id]) => [name, isOn(id)]));
   try {
-    app.job = (await call("/api/export", { format: chosenFormat(), ...options })).job;
+    app.job = (await call("/api/export", { format: chosenFormat($("export-formats")), ...options })).job;
     showJob();
   } catch (refusal) {
     setText("export-state", refusal.message);
@@ -51,5 +41,5 @@ export function showJob() {
     if (job.total) Object.assign($("export-bar"), { max: job.total, value: job.done });
     else $("export-bar").removeAttribute("value");
     setText("export-state", t("exporting", { format: job.format, done: job.done, all: job.total || "…" }));
-  } else setText("export-state", translation(`code ${job.code}`, job.values) ?? job.text);
+  } else setText("export-state", sentenceOf({ ...job, error: job.text }));
 }

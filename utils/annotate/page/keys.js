@@ -32,6 +32,7 @@ const HELP = [
     ["key space", "help finish"], ["1 … 9", "help labels"], ["Ctrl+key click, S", "help select"],
     ["J, K", "help select next"], ["O, key double click", "help edit"], ["Delete", "help delete object"],
     ["P", "help protect"], ["U", "help hide"], ["T", "help accept"],
+    ["Delete", "help reject"],
   ]],
   ["help drawing", [
     ["B, E", "help brush"], ["[, ]", "help brush size"], ["R", "help region"], ["Enter, Alt+Enter", "help add region"],

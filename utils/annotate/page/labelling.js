@@ -16,7 +16,8 @@ function showRows() {
   $("label-rows").replaceChildren(...app.labels.map(row));
 }
 
-function row({ name, colour }) {
+function row(label) {
+  const { name, colour } = label;
   const shade = make("input", { type: "color", value: colour, "aria-label": t("colour of label", { name }) });
   shade.onchange = () => ask("/api/labels/change", { name, colour: shade.value });
   const { maxLength } = $("new-label-name");
@@ -31,7 +32,14 @@ function row({ name, colour }) {
     textContent: "✕", title: t("delete this label"), "aria-label": t("delete label", { name }),
   });
   remove.onclick = () => ask("/api/labels/delete", { name });
-  return make("li", {}, shade, field, merge, remove);
+  return make("li", {}, shade, field, merge, remove, ...(app.assist ? [separateChoice(label)] : []));
+}
+
+/** Whether each part of the concept model's mask becomes an object of its own. */
+function separateChoice({ name, separate }) {
+  const box = make("input", { type: "checkbox", checked: Boolean(separate) });
+  box.onchange = () => ask("/api/labels/change", { name, separate: box.checked });
+  return make("label", { className: "check" }, box, t("separate"));
 }
 
 /** Two labels that become one can't be told apart again; so that is asked first. */

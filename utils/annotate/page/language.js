@@ -1,10 +1,14 @@
 // The page's texts in the person's language; each language has a dictionary of its own with the same keys.
 
 import { en } from "./en.js";
+import { enHelp } from "./en_help.js";
+import { enRefusals } from "./en_refusals.js";
 import { ru } from "./ru.js";
+import { ruHelp } from "./ru_help.js";
+import { ruRefusals } from "./ru_refusals.js";
 import { store, stored } from "./storage.js";
 
-const DICTIONARIES = { en, ru };
+const DICTIONARIES = { en: { ...en, ...enHelp, ...enRefusals }, ru: { ...ru, ...ruHelp, ...ruRefusals } };
 const NAMES = { en: "English", ru: "Русский" };
 const CHOICE = "annotate language"; // in the browser's storage
 
@@ -33,6 +37,11 @@ export function setLanguage(code) {
  */
 export function t(key, values = {}) {
   return translation(key, values) ?? key;
+}
+
+/** What the server has to say, in the person's language if the page knows the code: {error, code, values}. */
+export function sentenceOf({ error, code, values }) {
+  return translation(`code ${code}`, { ...values, sentence: error }) ?? error;
 }
 
 /** As t, but undefined for a key that the dictionary doesn't have. */

@@ -1,13 +1,15 @@
 // What comes from the server: the project, pictures with their masks, the answers to changes, how the server fares.
 
 import { Refusal, call, isPassing, refusalOf } from "./api.js";
+import { draftOf } from "./drafts.js";
 import { seen } from "./expectation.js";
 import { heat, readGrey } from "./heat.js";
 import { t } from "./language.js";
 import { clearMessages, say } from "./messages.js";
 import { Outline } from "./outline.js";
+import { dropPreview } from "./preview.js";
 import { hand, list, view } from "./stage.js";
-import { FINISHED, app, changed, listed, outbox } from "./state.js";
+import { app, changed, isOpen, listed, outbox, setTool } from "./state.js";
 
 const POLL_MILLISECONDS = 1500;
 const BUSY_POLL_MILLISECONDS = 300;
@@ -55,7 +57,7 @@ function updateListed(summary) {
 export function open(pictureId) {
   if (!pictureId || pictureId === app.current) return;
   document.body.classList.remove("show-list");
-  keepRegion(pictureId);
+  hand.region = draftOf(pictureId);
   dropPreview();
   Object.assign(app, {
     current: pictureId, state: null, outlines: new Map(), hovered: {}, hidden: new Set(), selected: null, map: null,
@@ -65,12 +67,6 @@ export function open(pictureId) {
   view.setPicture(null, 0, 0);
   clearMessages();
   return fetchPicture(pictureId);
-}
-
-/** A region that is half drawn waits until its picture is open again. */
-function keepRegion(pictureId) {
-  app.drafts.set(app.current, hand.region);
-  hand.region = app.drafts.get(pictureId) ?? [];
 }
 
 async function fetchPicture(pictureId) {
@@ -118,12 +114,18 @@ async function whyNot(address) {
   return new Refusal(t("picture not shown"), response.status);
 }
 
-export async function reload() {
+/** Asks for the open picture's state again, and shows it if it is still wanted. */
+export async function refetch(isWanted = () => true) {
   const pictureId = app.current;
+  const state = await call(`/api/pictures/${pictureId}`);
+  if (app.current !== pictureId || !isWanted()) return;
+  outbox.revisions.set(pictureId, state.revision);
+  receive(state);
+}
+
+export async function reload() {
   try {
-    const state = await call(`/api/pictures/${pictureId}`);
-    outbox.revisions.set(pictureId, state.revision);
-    if (app.current === pictureId) receive(state);
+    if (app.state) await refetch();
     await loadProject();
   } catch (refusal) {
     say(refusal.message, { isError: true });
@@ -147,6 +149,7 @@ function receive(state) {
   if (state.active?.outline) keepOutline(state.active.mask, state.active.outline);
   else if (state.active?.mask) fetchOutline(state.active.mask, `masks/${state.active.mask}`); // and hear what is wrong
   if (!state.objects.some(({ id }) => id === app.selected)) app.selected = null;
+  if (!state.proposals.includes(app.hovered.proposal)) app.hovered = { ...app.hovered, proposal: undefined };
   fetchOutlines(state);
   if (app.view === "probability") fetchMap();
   changed();
@@ -218,43 +221,9 @@ export async function fetchMap() {
   } catch { /* the status line tells when the server can't be reached */ }
 }
 
-// ---------------------------------------------------------------------------------------------- preview
-
-const REST_MILLISECONDS = 120; // how long the pointer rests before a preview is asked for
-
-let previewing = null; // {timer, abort} of the preview that is wanted
-
-/** What a click here would give, drawn faintly once the pointer rests; null asks for none. */
-export function askPreview(point) {
-  dropPreview();
-  const isIdle = app.previews && app.tool === "click" && !hand.gesture && !outbox.entries.length;
-  if (!isIdle || app.model?.state !== "ready" || !point || !app.state || !view.contains(point)) return;
-  const abort = new AbortController();
-  previewing = { abort, timer: setTimeout(() => fetchPreview(point.map(Math.floor), abort.signal), REST_MILLISECONDS) };
-}
-
-async function fetchPreview([y, x], signal) {
-  try {
-    const sign = app.isPositive ? 1 : 0;
-    const response = await fetch(`/api/pictures/${app.current}/preview?y=${y}&x=${x}&positive=${sign}`, { signal });
-    if (response.status !== 200 || signal.aborted) return;
-    app.preview = new Outline(await response.json());
-    changed("picture");
-  } catch { /* it was dropped, or there is no server */ }
-}
-
-export function dropPreview() {
-  clearTimeout(previewing?.timer);
-  previewing?.abort.abort();
-  previewing = null;
-  if (!app.preview) return;
-  app.preview = null;
-  changed("picture");
-}
-
 // ---------------------------------------------------------------------------------------------- the project
 
-async function loadProject() {
+export async function loadProject() {
   const project = await call("/api/project");
   outbox.project ??= project.key;
   Object.assign(app, { pictures: project.pictures, labels: project.labels, project });
@@ -281,9 +250,9 @@ export async function start() {
   await loadProject();
   const unsent = await outbox.adopt();
   if (unsent) say(t("unsent found", { n: unsent }));
-  const isOpen = ({ status }) => !FINISHED.includes(status);
   const first = listed(location.hash.slice(1)) ?? app.pictures.find(isOpen) ?? app.pictures[0];
   if (first) open(first.id);
+  if (hand.region.length) setTool("region"); // which was half drawn when the page was left
 }
 
 /** What failed because the server was away is asked for again. */
@@ -322,10 +291,10 @@ export async function poll() {
   setTimeout(poll, isBusy ? BUSY_POLL_MILLISECONDS : POLL_MILLISECONDS);
 }
 
-function showStatus({ model, work, job }) {
+function showStatus({ model, work, job, assist = null }) {
   if (model.state === "failed" && app.model?.state !== "failed") {
     say(`${model.text} ${t("drawing still works")}`, { isError: true });
   }
-  Object.assign(app, { model, work, job });
+  Object.assign(app, { model, work, job, assist });
   changed("model");
 }

@@ -1,13 +1,15 @@
 // Joins the page's parts: buttons, sliders, keys and the hand to actions, changes of what is known to what is shown.
 
 import * as act from "./actions.js";
+import { hear, tell } from "./assistant.js";
 import { $, make } from "./dom.js";
+import { keepDraft } from "./drafts.js";
 import * as drawing from "./drawing.js";
 import { showExport, showJob, startExport } from "./exporting.js";
+import { showImport, startImport } from "./importing.js";
 import { listen } from "./keys.js";
 import { showLabelling } from "./labelling.js";
 import { language, languages, readLayout, setLanguage, t, translatePage } from "./language.js";
-import { forgetShown } from "./lists.js";
 import { fetchMap, open, poll, restore, takeSample } from "./loading.js";
 import { say } from "./messages.js";
 import { selectAt } from "./objects.js";
@@ -20,7 +22,7 @@ import { store, stored } from "./storage.js";
 const BUTTONS = {
   previous: "previous", next: "next", undo: "undo", redo: "redo", "help-button": "help", finish: "finish",
   "finish-here": "finish", clear: "clear", "zoom-in": "zoomIn", "zoom-out": "zoomOut", "zoom-fit": "fit",
-  "accept-all": "acceptAll",
+  "accept-all": "acceptAll", "reject-all": "rejectAll",
   "region-add": "addRegion", "region-cut": "cutRegion", "region-cancel": "dropRegion", done: "done",
   skip: "done", sign: "switchSign",
   "toggle-list": "toggleList", "toggle-panel": "togglePanel", scrim: "closeDrawers", "hide-all": "hideAll",
@@ -28,7 +30,7 @@ const BUTTONS = {
 };
 const OTHERS = {
   "open-export": showExport, "start-export": startExport, "open-labels": showLabelling,
-  "open-statistics": showStatistics,
+  "open-statistics": showStatistics, "open-import": showImport, "start-import": startImport,
   "take-sample": () => attempt(takeSample), restore: () => attempt(restore),
   approve: () => act.review("approved"), "send-back": () => act.review("sent back"),
   "apply-held": () => outbox.release(app.current), "discard-held": () => outbox.discard(app.current),
@@ -76,6 +78,8 @@ function wireSettings() {
   }
   $("previews").onchange = () => act.setPreference("previews", $("previews").checked);
   $("colours").onchange = () => act.setPreference("colours", $("colours").value);
+  $("gate").onchange = () => tell({ gate: $("gate").checked });
+  $("order").onchange = () => act.setOrder($("order").value);
   $("protects").onchange = () => act.protect($("protects").checked);
   $("new-label").onsubmit = async (event) => {
     event.preventDefault();
@@ -87,8 +91,10 @@ function wireSettings() {
 function wireHand() {
   hand.actions = {
     ...drawing, tool: () => app.tool, isPositive: () => app.isPositive, select: selectAt, stroke: drawing.brushStroke,
+    drafted: keepDraft,
   };
-  list.open = open;
+  Object.assign(list, { open, order: app.order });
+  $("order").value = app.order;
   view.changed = () => { $("zoom-value").textContent = app.state ? `${Math.round(view.scale * 100)} %` : ""; };
 }
 
@@ -115,16 +121,15 @@ function applyTheme() {
 
 function showAnew() {
   translatePage();
-  forgetShown();
   if (!app.project) return;
   list.show(app.pictures, app.current);
-  for (const part of ["all", "progress", "model"]) if (part !== "model" || app.model) changed(part);
+  for (const part of ["all", "progress", ...(app.model ? ["model"] : [])]) changed(part);
 }
 
 function begin() {
   recall();
   watch(show);
-  watch((part) => { if (part === "model") showJob(); });
+  watch((part) => { if (part === "model") { showJob(); hear(); } });
   wireButtons();
   wireSearch();
   wireSettings();

@@ -1,11 +1,12 @@
 // Finished objects and proposals: selecting, editing, hiding, deleting, taking.
 
+import { expected, proposalsLeft } from "./expectation.js";
 import { t } from "./language.js";
-import { showSelected } from "./lists.js";
 import { change, newObject } from "./loading.js";
 import { say } from "./messages.js";
+import { showSelected } from "./object_list.js";
 import { view } from "./stage.js";
-import { app, changed, setTool } from "./state.js";
+import { app, can, changed, setTool } from "./state.js";
 
 export function select(id) {
   app.selected = id;
@@ -37,7 +38,7 @@ export function objectAt(point) {
 /** A click of the selecting kind: the object there, or the proposal there. The second of two edits the object. */
 export function selectAt(point, isDouble) {
   const hit = objectAt(point);
-  const proposal = app.state?.proposals.find((each) => isHit(`proposal ${each}`, point));
+  const proposal = proposalAt(point);
   if (hit && isDouble) edit(hit.id);
   else if (hit) select(hit.id === app.selected ? null : hit.id);
   else if (isDouble) return;
@@ -78,9 +79,42 @@ export function hoverObject(id) {
   changed("picture");
 }
 
+// ---------------------------------------------------------------------------------------------- proposals
+
+function proposalAt(point) {
+  return proposalsLeft().find((each) => isHit(`proposal ${each}`, point));
+}
+
+/** Whether a point lies in the box of a proposal, which is made larger by a quarter of its sides. */
+function isNear(name, [y, x]) {
+  const outline = app.outlines.get(name);
+  if (!outline?.box) return false;
+  const [top, left, bottom, right] = outline.box;
+  const [tall, wide] = [(bottom - top) / 4, (right - left) / 4];
+  return y >= top - tall && x >= left - wide && y < bottom + tall && x < right + wide;
+}
+
+/** The concept model's proposals that are left on the open picture. */
+export function guessesLeft() {
+  return proposalsLeft().filter((each) => app.state.guesses?.[each]);
+}
+
+/** The concept model's proposal that a click would correct: the one there, or near there; none beside an object in work. */
+export function guessFor(point) {
+  const guesses = expected() ? [] : guessesLeft();
+  const name = (each) => `proposal ${each}`;
+  return guesses.find((each) => isHit(name(each), point)) ?? guesses.find((each) => isNear(name(each), point));
+}
+
+/** What an object that begins with a proposal gets: the concept model says which label it has. */
+export function beginning(proposal) {
+  const { label } = app.state.guesses?.[proposal] ?? {};
+  return { proposal, ...newObject(), ...(label && { label }) };
+}
+
 export function takeProposal(proposal) {
   app.hovered = {};
-  change("take proposal", { proposal, ...newObject() });
+  change("take proposal", beginning(proposal));
 }
 
 export function hoverProposal(proposal) {
@@ -89,5 +123,26 @@ export function hoverProposal(proposal) {
 }
 
 export function acceptAll() {
-  if (app.state?.proposals.length) change("accept proposals", { proposals: app.state.proposals, label: app.label });
+  const proposals = proposalsLeft();
+  if (proposals.length) change("accept proposals", { proposals, label: app.label });
+}
+
+/** Takes proposals away; undo brings them back. */
+export function reject(proposals) {
+  if (!proposals.length) return;
+  app.hovered = {};
+  change("reject proposals", { proposals });
+  say(t("rejected", { n: proposals.length }));
+}
+
+export function rejectAll() {
+  reject(proposalsLeft());
+}
+
+/** What Delete rejects: the proposal under the pointer, or all that the concept model made if nothing is in work. */
+export function rejectable(point) {
+  if (!can("reject proposals")) return [];
+  const there = point ? proposalAt(point) : undefined;
+  if (there !== undefined) return [there];
+  return expected() ? [] : guessesLeft();
 }

@@ -1,13 +1,15 @@
 // What is shown of it all: over the picture, in the bars above and below it, in the panel beside it.
 
 import { chooseLabel } from "./actions.js";
+import { showConcepts } from "./concept_panel.js";
 import { $, dot, setText } from "./dom.js";
 import { hoverPrompt, removePrompt } from "./drawing.js";
 import { expected, isWorking, pending, protects } from "./expectation.js";
 import { cut } from "./heat.js";
 import { number, t, translation } from "./language.js";
-import { showLabels, showObjects, showPrompts, showProposals } from "./lists.js";
+import { showLabels, showPrompts, showProposals } from "./lists.js";
 import { BUSY_MILLISECONDS } from "./loading.js";
+import { showObjects } from "./object_list.js";
 import {
   edit, hoverObject, hoverProposal, relabel, removeObject, select, takeProposal, toggleHidden,
 } from "./objects.js";
@@ -24,7 +26,8 @@ const PARTS = {
   cursor: showCursor,
   saved() { showSaved(); showBusy(); },
   progress: showProgress,
-  model() { showModel(); showBusy(); },
+  model() { showModel(); showBusy(); showConcepts(); },
+  assist: showConcepts,
 };
 
 /** Shows a part of the page anew; see `changed`. */
@@ -50,10 +53,11 @@ const filling = (mode) => (mode === "mask" ? app.opacity / 100 : 0);
 function stillShapes({ objects, proposals }, mode) {
   const fill = filling(mode) * 0.6;
   const shapes = [];
-  for (const proposal of proposals) {
+  proposals.forEach((proposal, i) => {
     const outline = app.outlines.get(`proposal ${proposal}`);
-    if (outline) shapes.push({ outline, colour: "#ffffff", fill: 0, line: 1.6, dashed: true });
-  }
+    const look = { colour: colourOfProposal(proposal), fill: 0, line: 1.8, dashed: true };
+    if (outline) shapes.push({ outline, ...look, number: i + 1 });
+  });
   for (const object of objects) {
     const outline = app.outlines.get(object.mask);
     if (!outline || app.hidden.has(object.id)) continue;
@@ -62,6 +66,8 @@ function stillShapes({ objects, proposals }, mode) {
   return shapes;
 }
 
+const colourOfProposal = (proposal) => colourOf(app.state.guesses?.[proposal]?.label);
+
 /** The object in work, and what is selected or pointed at; see View.paintScene. */
 function scene({ objects, active }, mode) {
   const shapes = [];
@@ -69,7 +75,8 @@ function scene({ objects, active }, mode) {
     const outline = app.outlines.get(name);
     if (outline) shapes.push({ outline, ...style });
   };
-  add(`proposal ${app.hovered.proposal}`, { colour: "#ffffff", fill: 0.35, line: 1.6 });
+  const { proposal } = app.hovered;
+  add(`proposal ${proposal}`, { colour: colourOfProposal(proposal), fill: 0.35, line: 1.8 });
   for (const object of objects) {
     const isMarked = object.id === app.selected || object.id === app.hovered.object;
     if (isMarked) add(object.mask, { colour: colourOfObject(object), fill: filling(mode) * 0.6, line: 3 });
@@ -235,6 +242,7 @@ function showProgress() {
   if (unreadable) lines.push(t("unreadable pictures", { n: unreadable }));
   lines.push(`${t("objects", { n: sum("objects") })} · ${t("clicks", { n: sum("clicks") })}`);
   setText("progress-text", lines.join("\n"));
+  $("open-import").hidden = !app.project?.import_formats;
 }
 
 /** What a person waits for just now: {text, fraction}, without a fraction if nobody knows; or null. */
@@ -273,7 +281,9 @@ function showWork() {
   showPrompts(prompts, { remove: removePrompt, hover: hoverPrompt });
   $("finish").disabled = $("finish-here").disabled = $("clear").disabled = !isWorking();
   showLabels(app.labels, label, chooseLabel);
-  showProposals(app.state?.proposals ?? [], { take: takeProposal, hover: hoverProposal });
+  const { proposals = [], guesses = {}, gated = 0 } = app.state ?? {};
+  showProposals(proposals, guesses, gated, { take: takeProposal, hover: hoverProposal });
+  $("reject-all").hidden = !can("reject proposals") || proposals.length === 0;
 }
 
 function showReview() {

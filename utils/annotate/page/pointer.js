@@ -9,8 +9,9 @@ const DRAGS = { brush: "stroke", eraser: "stroke", region: "region", box: "box",
 /**
  * Turns pointer events into calls of `actions`, which whoever makes a hand gives it:
  * click(point, isPositive), draw(points, isPositive) for a stroke with the click tool, stroke(points), region(points),
- * box(corner, corner), lasso(points), select(point, isDouble), hover(point or null), touched() at each press; and asks
- * tool() for the present tool and isPositive() what a tap means. Points are [y, x] of the picture.
+ * drafted(points) when a region that is being drawn has other corners, box(corner, corner), lasso(points),
+ * select(point, isDouble), hover(point or null), touched() at each press; and asks tool() for the present tool and
+ * isPositive() what a tap means. Points are [y, x] of the picture.
  */
 export class Hand {
   constructor(canvas, view) {
@@ -83,14 +84,15 @@ export class Hand {
     return isSoon && distance(place, last.place) < STILL;
   }
 
-  /** A finger: a tap means what the switch says, a long press the opposite, a drag moves the picture. */
+  /** A finger: a tap or a drag means what the switch says, a long press the opposite; two fingers move the picture. */
   beginTap(place, point) {
+    const isPositive = this.actions.isPositive();
     const timer = setTimeout(() => {
       this.gesture = null;
       navigator.vibrate?.(30);
-      this.actions.click(point, !this.actions.isPositive());
+      this.actions.click(point, !isPositive);
     }, LONG_PRESS_MILLISECONDS);
-    return { kind: "tap", start: place, last: place, point, timer };
+    return { kind: "click", start: place, points: [point], isPositive, timer };
   }
 
   move(event) {
@@ -102,15 +104,14 @@ export class Hand {
     }
     this.pointer = this.view.toPicture(...place);
     const gesture = this.gesture;
-    if (gesture?.kind === "tap" && distance(place, gesture.start) > STILL) {
-      clearTimeout(gesture.timer);
-      gesture.kind = "pan";
-    }
     if (gesture?.kind === "pan") {
       this.view.pan(place[0] - gesture.last[0], place[1] - gesture.last[1]);
       gesture.last = place;
     }
-    if (gesture?.kind === "click" && distance(place, gesture.start) > STILL) gesture.kind = "draw";
+    if (gesture?.kind === "click" && distance(place, gesture.start) > STILL) {
+      clearTimeout(gesture.timer);
+      gesture.kind = "draw";
+    }
     if (gesture?.points) this.extend(gesture, event);
     this.actions.hover(this.pointer);
   }
@@ -136,10 +137,7 @@ export class Hand {
 
   end(gesture, place) {
     const { kind, points, isPositive } = gesture;
-    if (kind === "tap") {
-      clearTimeout(gesture.timer);
-      this.actions.click(gesture.point, this.actions.isPositive());
-    }
+    clearTimeout(gesture.timer);
     if (kind === "click") this.actions.click(points[0], isPositive);
     if (kind === "draw") this.actions.draw(points, isPositive);
     if (kind === "stroke") this.actions.stroke(points);
@@ -187,8 +185,7 @@ export class Hand {
 
   /** A corner of the region where the cross is. */
   addCorner() {
-    this.region.push(this.pointer);
-    this.actions.hover(this.pointer);
+    this.setRegion([...this.region, this.pointer]);
   }
 
   /** The first corner of a box where the cross is, then the second. */
@@ -229,12 +226,17 @@ export class Hand {
     if (distance(place, gesture.start) <= STILL && gesture.points.length < 12) {
       const isClosing = this.region.length > 2 && distance(place, this.view.toStage(this.region[0])) < CLOSE;
       if (isClosing) this.closeRegion(true);
-      else this.region.push(gesture.points[0]);
+      else this.setRegion([...this.region, gesture.points[0]]);
     } else {
       const isWhole = this.region.length === 0;
-      this.region.push(...gesture.points);
+      this.setRegion([...this.region, ...gesture.points]);
       if (isWhole) this.closeRegion(true);
     }
+  }
+
+  setRegion(points) {
+    this.region = points;
+    this.actions.drafted(points);
     this.actions.hover(this.pointer);
   }
 
@@ -242,18 +244,15 @@ export class Hand {
   closeRegion(adds) {
     if (this.region.length < 3) return;
     this.actions.region(this.region, adds);
-    this.region = [];
-    this.actions.hover(this.pointer);
+    this.setRegion([]);
   }
 
   dropCorner() {
-    this.region.pop();
-    this.actions.hover(this.pointer);
+    this.setRegion(this.region.slice(0, -1));
   }
 
   dropRegion() {
-    this.region = [];
-    this.actions.hover(this.pointer);
+    this.setRegion([]);
   }
 }
 

@@ -6,15 +6,17 @@ const onExisting = ({ change }, { objects, active }) => [...objects, active].som
 const always = () => true;
 const never = () => false;
 
+const hasProposal = ({ change: { proposal } }, { proposals }) => proposal === undefined || proposals.includes(proposal);
+
 const RULES = {
-  click: onSameObject, box: onSameObject, stroke: onSameObject, lasso: onSameObject, brush: onSameObject,
-  region: onSameObject,
+  click: (entry, state) => onSameObject(entry, state) && hasProposal(entry, state),
+  box: onSameObject, stroke: onSameObject, lasso: onSameObject, brush: onSameObject, region: onSameObject,
   "delete prompt": (entry, state) => onWork(entry, state) && state.active.prompts.length === entry.seen.prompts,
   clear: onWork, finish: onWork, settings: onWork,
   relabel: (entry, state) => ("object" in entry.change ? onExisting : onWork)(entry, state),
   edit: onExisting, delete: onExisting,
-  "take proposal": (entry, state) => state.proposals.includes(entry.change.proposal),
-  "accept proposals": always, protect: always, mark: always, review: always,
+  "take proposal": hasProposal,
+  "accept proposals": always, "reject proposals": always, protect: always, mark: always, review: always,
   undo: never, redo: never, // the last step is another one now
 };
 

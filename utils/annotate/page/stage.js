@@ -1,7 +1,7 @@
 // The page's three parts that keep something of their own: the picture on the screen, the hand over it, the list.
 
 import { $ } from "./dom.js";
-import { PictureList } from "./lists.js";
+import { PictureList } from "./picture_list.js";
 import { Hand } from "./pointer.js";
 import { View } from "./view.js";
 

@@ -4,15 +4,16 @@ import { Outbox } from "./outbox.js";
 import { store, stored } from "./storage.js";
 
 export const VIEWS = ["mask", "contour", "probability", "picture"];
-export const FINISHED = ["done", "approved", "unreadable"]; // pictures on which nothing is left to do
+const FINISHED = ["done", "approved", "unreadable"];
 const NO_COLOUR = "#ffffff";
 
 export const app = {
   pictures: [], labels: [], current: null, state: null, label: null, tool: "click", settings: {}, model: null,
   view: "mask", opacity: 45, clickSize: 7, brushSize: 40, colours: "label", previews: true,
   brightness: 100, contrast: 100,
+  order: "folder", // of the picture list
+  assist: null, figures: null, // how the concept model fares, and how good it has been; null without one
   isPeeking: false, isPositive: true, // what a left click or a tap means
-  drafts: new Map(), // half-drawn regions, by picture
   hidden: new Set(), // ids of the open picture's finished objects that aren't drawn
   outlines: new Map(), // of the open picture's masks, by file name; proposals as "proposal 3"
   hovered: {}, // {click, object, proposal} under the pointer
@@ -34,7 +35,7 @@ export function watch(listener) {
   listeners.push(listener);
 }
 
-/** What has to be shown anew: "all", "picture" (what is drawn over it), "cursor", "saved" or "progress". */
+/** What has to be shown anew: "all", "picture" (what is drawn over it), "cursor", "saved", "progress", "model", "assist". */
 export function changed(part = "all") {
   for (const listener of listeners) listener(part);
 }
@@ -46,7 +47,7 @@ export function setTool(tool) {
 
 // ---------------------------------------------------------------------------------------------- preferences
 
-const REMEMBERED = ["view", "opacity", "clickSize", "brushSize", "colours", "previews"];
+const REMEMBERED = ["view", "opacity", "clickSize", "brushSize", "colours", "previews", "order"];
 
 export function remember() {
   store("annotate", JSON.stringify(Object.fromEntries(REMEMBERED.map((name) => [name, app[name]]))));
@@ -58,9 +59,13 @@ export function recall() {
     for (const name of REMEMBERED) if (typeof kept[name] === typeof app[name]) app[name] = kept[name];
   } catch { /* somebody else's content; the choices are made anew */ }
   if (!VIEWS.includes(app.view)) app.view = "mask";
+  if (!["folder", "uncertain", "empty"].includes(app.order)) app.order = "folder";
 }
 
 // ---------------------------------------------------------------------------------------------- questions
+
+/** Whether something is left to do on a picture. */
+export const isOpen = ({ status }) => !FINISHED.includes(status);
 
 export function listed(pictureId) {
   return app.pictures.find(({ id }) => id === pictureId);

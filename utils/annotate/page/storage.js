@@ -8,8 +8,10 @@ export function stored(name) {
   }
 }
 
+/** Keeps a text under a name; null forgets it. */
 export function store(name, value) {
   try {
-    localStorage.setItem(name, value);
+    if (value === null) localStorage.removeItem(name);
+    else localStorage.setItem(name, value);
   } catch { /* it holds until the tab is closed */ }
 }

@@ -1,10 +1,13 @@
 // The picture on the screen: zoom, pan, and everything that is drawn over it.
 // Points of the picture are [y, x] in pixels; the first pixel reaches from 0 to 1.
 
+import { drawClick, drawNumber } from "./marks.js";
+
 const MAX_SCALE = 48;
 const MARGIN = 10; // CSS pixels around a fitted picture
 const SHARP_FROM = 3; // screen pixels per picture pixel from which single pixels are shown as squares
-const CROWD = 300; // more shapes than that are drawn plainly
+const CROWD = 300; // more shapes than that are drawn plainly, and only when the view rests
+const REST_MILLISECONDS = 150;
 const LEVEL_PIXELS = 1.5e6; // halves of the picture are kept ready down to about this size
 
 /** The layers from the top down, see View.refresh. */
@@ -27,6 +30,7 @@ export class View {
     this.left = 0;
     this.isFitted = true;
     this.shapes = []; // what stays as it is while an object is in work, see `setShapes`
+    this.drawn = null; // how a crowd of shapes was drawn last: {canvas, scale, left, top}
     this.scene = null; // what to draw over it, see `paintScene`
     this.cursor = null; // drawn on the overlay, see `paintOverlay`
     this.outdated = 0; // the lowest layer that must be drawn anew
@@ -43,12 +47,14 @@ export class View {
       canvas.width = Math.round(clientWidth * this.ratio);
       canvas.height = Math.round(clientHeight * this.ratio);
     }
+    this.drawn = null;
     if (this.isFitted) this.fit();
     this.refresh();
   }
 
   /** Shows another picture, whole. */
   setPicture(image, height, width) {
+    this.drawn = null;
     this.levels = image ? halves(image) : [];
     this.size = [height, width];
     this.fit();
@@ -118,7 +124,8 @@ export class View {
     const layer = this.outdated;
     this.outdated = 0;
     if (layer >= PICTURE) this.paintPicture();
-    if (layer >= STILL) this.paintShapes();
+    if (layer >= PICTURE && this.drawn) this.moveShapes();
+    else if (layer >= STILL) this.paintShapes();
     if (layer >= SCENE) this.paintScene();
     this.paintOverlay();
     this.changed();
@@ -148,8 +155,8 @@ export class View {
   }
 
   /**
-   * Finished objects and proposals: [{outline, colour, edge, fill, line, dashed}]. There may be thousands, so that they
-   * have a layer of their own and are drawn only when they or the view have changed.
+   * Finished objects and proposals: [{outline, colour, edge, fill, line, dashed, number}]. There may be thousands, so
+   * that they have a layer of their own and are drawn only when they or the view have changed.
    */
   setShapes(shapes) {
     const isSame = shapes.length === this.shapes.length && shapes.every((shape, i) => isLike(shape, this.shapes[i]));
@@ -160,11 +167,40 @@ export class View {
 
   paintShapes() {
     clear(this.still);
+    this.drawn = null;
     if (!this.levels.length) return;
     this.toPictureFrame(this.still);
     const isCrowded = this.shapes.length > CROWD;
     const look = isCrowded ? { dashed: false, isPlain: true } : {};
     for (const shape of this.shapes) this.paintShape(this.still, { ...shape, ...look });
+    if (isCrowded) this.keepDrawn();
+    else this.paintNumbers();
+  }
+
+  paintNumbers() {
+    this.toStageFrame(this.still);
+    for (const { outline: { box }, number, colour } of this.shapes) {
+      if (number && box && this.isVisible(box)) drawNumber(this.still, this.toStage(box), number, colour);
+    }
+  }
+
+  keepDrawn() {
+    const { width, height } = this.still.canvas;
+    const canvas = new OffscreenCanvas(width, height);
+    canvas.getContext("2d").drawImage(this.still.canvas, 0, 0);
+    const { scale, left, top } = this;
+    this.drawn = { canvas, scale, left, top };
+  }
+
+  /** Thousands of shapes take long to draw: while the view moves, what was drawn last moves with it. */
+  moveShapes() {
+    const { canvas, scale, left, top } = this.drawn;
+    const [factor, r] = [this.scale / scale, this.ratio];
+    clear(this.still);
+    this.still.setTransform(factor, 0, 0, factor, (this.left - left * factor) * r, (this.top - top * factor) * r);
+    this.still.drawImage(canvas, 0, 0);
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => this.refresh(STILL), REST_MILLISECONDS);
   }
 
   /**
@@ -315,29 +351,6 @@ function tracePoints(context, points) {
   context.beginPath();
   points.forEach(([y, x], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
   if (points.length === 1) context.lineTo(points[0][1] + 1e-3, points[0][0]);
-}
-
-/** A disk with a plus or a minus; hollow while the server hasn't answered. */
-function drawClick(context, [x, y], { positive, isPending, isHovered }, size) {
-  const colour = positive ? "#18a558" : "#e5404f";
-  const radius = isHovered ? size * 1.35 : size;
-  context.beginPath();
-  context.arc(x, y, radius, 0, 7);
-  context.fillStyle = isPending ? "#0007" : colour;
-  context.fill();
-  context.lineWidth = Math.max(1.5, size / 4.5);
-  context.strokeStyle = isPending ? colour : "#fff";
-  context.stroke();
-  const arm = radius * 0.55;
-  context.beginPath();
-  context.moveTo(x - arm, y);
-  context.lineTo(x + arm, y);
-  if (positive) {
-    context.moveTo(x, y - arm);
-    context.lineTo(x, y + arm);
-  }
-  context.strokeStyle = "#fff";
-  context.stroke();
 }
 
 /** The picture and halves of it, of halves..., so that a large picture is drawn fast and clean when zoomed out. */
