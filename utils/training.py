@@ -372,8 +372,13 @@ def _description(plan: Plan, seconds: float) -> str:
         f"photos: {len(plan.photos):,} of {plan.folder}, {held_out}\n"
         f"phases: {len(plan.phases)}, from {source}: {lengths} samples in batches of {batches}\n"
         f"time:   about {duration} on {plan.device}, all phases from their beginning\n"
-        f"result: {plan.checkpoint(len(plan.phases) - 1)}"
+        f"result: {plan.checkpoint(len(plan.phases) - 1)}{_needs(plan)}"
     )
+
+
+def _needs(plan: Plan) -> str:
+    needs = dict.fromkeys(solution.find_backbone(phase.backbone).needs for phase in plan.phases)
+    return "".join(f"\nneeds:  {need} where this checkpoint is used and graded" for need in needs if need)
 
 
 def print_comparison(path: Path) -> None:
