@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from benchmark_models import Disks
 
-from utils.benchmark import assisted
+from utils.benchmark import assisted_study
 from utils.benchmark.__main__ import main
-from utils.benchmark.assisted import Outcome, Plan, annotate, merge_change
 from utils.benchmark.assisted_report import cost_with_proposal, costs, figures_of
+from utils.benchmark.assisted_study import Outcome, Plan, annotate, merge_change
 from utils.benchmark.concepts import trainings
 from utils.clicker import Click
 from utils.models import Model
@@ -114,7 +114,7 @@ def test_only_the_change_under_the_click_is_merged():
 
 
 def test_the_work_travels_between_processes(tmp_path):
-    for work in (assisted.FromNothing(Plan("", tmp_path)), assisted.FromProposals(Plan("", tmp_path), [])):
+    for work in (assisted_study.FromNothing(Plan("", tmp_path)), assisted_study.FromProposals(Plan("", tmp_path), [])):
         assert type(pickle.loads(pickle.dumps(work))) is type(work)
 
 
@@ -156,9 +156,9 @@ def test_a_model_that_learns_from_earlier_pictures_only(data, tmp_path, monkeypa
         assert photo.shape[:2] == mask.shape == samples[0].shape() and mask.max() == 1
         return type("Result", (), {"model": out})
 
-    monkeypatch.setattr(assisted, "train", train)
-    monkeypatch.setattr(assisted, "open_concept_model", lambda path: None)
-    monkeypatch.setattr(assisted, "probabilities", lambda model, photo: light(photo))
+    monkeypatch.setattr(assisted_study, "train", train)
+    monkeypatch.setattr(assisted_study, "open_concept_model", lambda path: None)
+    monkeypatch.setattr(assisted_study, "probabilities", lambda model, photo: light(photo))
     assert run(data, tmp_path / "out", "--orders", "1") == 0
     names = [json.loads(line)["name"] for line in (tmp_path / "out" / "order_1" / "outcomes.jsonl").open()]
     assert trained == [(names[:5], None), (names[:8], "model_5")]

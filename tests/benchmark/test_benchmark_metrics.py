@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from utils.benchmark.metrics import (
+from utils.metrics import (
     Scorer,
     area_under_curve,
     boundary,

@@ -17,12 +17,12 @@ import torch
 
 from solution import ISModel, Predictor, save_model
 from utils.benchmark.__main__ import main
-from utils.benchmark.pictures import draw_task
 from utils.benchmark.records import Record
 from utils.benchmark.report import choose_pictures
-from utils.benchmark.tables import signed
 from utils.clicker import Clicker
 from utils.interactions import Contour, Stroke, to_plain
+from utils.pictures import draw_task
+from utils.report import signed
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENES = ROOT / "tests" / "00_sample_input"

@@ -1,33 +1,30 @@
 """What a study of proposals came to: costs by policy with intervals, curves, and pictures, as one page."""
 from __future__ import annotations
 
-import base64
 import html
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from utils.benchmark.assisted import GIVEN, Outcome, Plan, read_picture
-from utils.benchmark.metrics import mean_interval
-from utils.benchmark.pictures import draw_task
-from utils.benchmark.tables import html_table
-from utils.files import read_text, shown_name, write_json, write_text
-from utils.images import encode_jpeg, read_labels
-from utils.plots import Curve, count_axis, curves_chart, percent_axis
+from utils.benchmark.assisted_study import GIVEN, Outcome, Plan, read_picture
+from utils.files import shown_name, write_json, write_text
+from utils.images import read_labels
+from utils.metrics import mean_interval
+from utils.pictures import draw_task
+from utils.plots import Curve, count_axis, curves_chart, percent_axis, value_axis, write_svg
+from utils.report import charts, figure, html_table, page, picture, pictures
 
 TARGETS = (0.85, 0.90, 0.95)
 MAIN_TARGET, MAIN_CHECK = 0.90, 1.0
 REJECTED = 0.5  # a proposal of a smaller IoU is rejected at sight, for one click
 FEWEST = 3  # proposals that a gate is learnt from
-WINDOW = 20  # pictures that a curve of costs averages
+BLOCK = 20  # pictures of an order that a point of the cost chart averages
 SHOWN_CLICKS = 5
 SHOWN = 6  # pictures that were helped, and as many that were hurt
 SPANS = ((0, 40), (40, 100), (100, 200), (200, 10**9))
-STYLE = Path(__file__).with_name("report.css")
 EXPLANATION = (
     "Costs are in clicks. A proposal costs a check, whether it helps or not; one with an IoU below 50 % is rejected "
     "for one click more, and the picture is annotated from nothing; else it is corrected by clicks. 'always' shows "
@@ -36,11 +33,6 @@ EXPLANATION = (
     "knows the truth: it can't show that people tend to accept wrong proposals."
 )
 POLICIES = ("nothing", "always", "gated", "oracle")
-PAGE = (
-    '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>What proposals save</title>\n'
-    "<style>\n{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-)
 
 
 @dataclass(frozen=True)
@@ -126,7 +118,7 @@ def figures_of(plan: Plan, outcomes: Sequence[Outcome], checks: Sequence[float])
         row["proposal cost more"] = float((found.always > found.nothing).mean())
         result["checks"][f"{check:g}"] = row
     main = costs(outcomes, MAIN_CHECK, MAIN_TARGET, most)
-    result["spans"] = _spans(outcomes, main)
+    result["spans"] = _spans(outcomes, main, costs(outcomes, 0, MAIN_TARGET, most))
     result["stages"], result["useful after"] = _stages(outcomes, main)
     proposed = [o for o in outcomes if o.proposal_ious]
     if proposed:
@@ -147,8 +139,8 @@ def _mean_ious(ious: Sequence[Sequence[float]]) -> list[float]:
     return [float(np.mean([one[min(k, len(one) - 1)] for one in ious])) for k in range(SHOWN_CLICKS + 1)]
 
 
-def _spans(outcomes: Sequence[Outcome], main: Costs) -> dict[str, Any]:
-    """What is saved over stretches of an order."""
+def _spans(outcomes: Sequence[Outcome], main: Costs, free: Costs) -> dict[str, Any]:
+    """What is saved over stretches of an order; `free` is without a cost for checks."""
     found = {}
     for begin, end in SPANS:
         chosen = np.array([begin <= o.place < end for o in outcomes])
@@ -156,6 +148,7 @@ def _spans(outcomes: Sequence[Outcome], main: Costs) -> dict[str, Any]:
             there = [o for o, is_there in zip(outcomes, chosen, strict=True) if is_there]
             last = max(o.place for o in there) + 1
             saved = {p: interval((main.nothing - getattr(main, p))[chosen], there) for p in ("always", "gated")}
+            saved["clicks"] = interval((free.nothing - free.always)[chosen], there)
             found[f"{begin + 1} to {last}"] = {"nothing": float(main.nothing[chosen].mean()), **saved}
     return found
 
@@ -187,17 +180,17 @@ def _clicks_and_failures(proposed: Sequence[Outcome], target: float, most: int) 
 
 
 def write_study(plan: Plan, outcomes: Sequence[Outcome], checks: Sequence[float]) -> str:
-    """Writes summary.json and report.html, and gives the main figures as text."""
+    """Writes summary.json, report.html and cost.svg, and gives the main figures as text."""
     figures = figures_of(plan, outcomes, checks)
     write_json(plan.out / "summary.json", figures, indent=1)
     tables = _tables(figures)
     parts = [f"<header><h1>What proposals save: {html.escape(shown_name(plan.data))}</h1>\n"
              f"<p>{figures['pictures']} pictures, orders: {plan.orders}. {html.escape(EXPLANATION)}</p></header>"]
     parts.append(f'<section><h2>Costs</h2><div class="tables">{"".join(map(_as_html, tables))}</div>'
-                 f'<div class="charts">{"".join(_charts(plan, outcomes, figures))}</div></section>')
+                 f"{charts(_charts(plan, outcomes, figures))}</section>")
     parts.append(_pictures(plan, outcomes))
-    page = PAGE.replace("{style}", read_text(STYLE)).replace("{body}", "\n".join(parts))
-    write_text(plan.out / "report.html", page)
+    write_text(plan.out / "report.html", page("What proposals save", parts))
+    write_svg(plan.out / "cost.svg", cost_chart(outcomes, plan.clicks))
     return "\n\n".join(_as_text(*table) for table in tables)
 
 
@@ -210,18 +203,19 @@ def _tables(figures: dict[str, Any]) -> list[Table]:
             for check, row in figures["checks"].items()]
     tables: list[Table] = [("Clicks a picture to IoU 90 %",
                             [*POLICIES, "saved by always", "saved by gated", "proposal cost more"], rows)]
-    rows = [(span, [f"{row['nothing']:.2f}", *(text for policy in ("always", "gated") for text in
-                                               (_show(row[policy]), _percent(row[policy][0], row["nothing"])))])
+    rows = [(span, [f"{row['nothing']:.2f}", *(text for kind in ("clicks", "always", "gated") for text in
+                                               (_show(row[kind]), _percent(row[kind][0], row["nothing"])))])
             for span, row in figures["spans"].items()]
-    tables.append(("By place in the order, check 1",
-                   ["nothing", "saved by always", "of nothing", "saved by gated", "of nothing"], rows))
+    tables.append(("By place in the order: clicks alone, then with check 1",
+                   ["nothing", "clicks saved", "of nothing", "saved by always", "of nothing", "saved by gated",
+                    "of nothing"], rows))
     rows = [("given model" if learnt == str(GIVEN) else learnt,
              [str(row["proposals"]), _show(row["iou"], 100), _show(row["saved"])])
             for learnt, row in figures["stages"].items()]
     tables.append(("By pictures learnt from, check 1", ["proposals", "their IoU, %", "saved"], rows))
     rows = [(f"{name}, {target} %", [_number(found["NoC"]), str(found["NoF"])])
-            for target, both in figures["clicks"].items()
-            for name, found in both.items()]
+            for target, found_by_start in figures["clicks"].items()
+            for name, found in found_by_start.items()]
     tables.append(("Pictures with a proposal", ["NoC", "NoF"], rows))
     rows = [("break-even check, clicks", [_number(figures.get("break-even check"))]),
             ("useful after, pictures", [str(figures["useful after"] or "never")]),
@@ -258,11 +252,7 @@ def _as_text(caption: str, columns: Sequence[str], rows: Sequence[tuple[str, lis
 
 
 def _charts(plan: Plan, outcomes: Sequence[Outcome], figures: dict[str, Any]) -> list[str]:
-    main = costs(outcomes, MAIN_CHECK, MAIN_TARGET, plan.clicks)
-    places = np.array([o.place for o in outcomes])
-    curves = [Curve(name, _moving_mean(places, getattr(main, name))) for name in POLICIES]
-    found = [("Clicks a picture over the order, check 1",
-              curves_chart("Cost", curves, y_label="clicks", x_label="pictures annotated"))]
+    found = [(f"Cost of a picture, means of {BLOCK} places", cost_chart(outcomes, plan.clicks))]
     stages = [(int(n), row["iou"]) for n, row in figures["stages"].items() if n != str(GIVEN)]
     if stages:
         bounds = ([None if np.isnan(iou[i]) else iou[i] for _, iou in stages] for i in (1, 2))
@@ -274,14 +264,28 @@ def _charts(plan: Plan, outcomes: Sequence[Outcome], figures: dict[str, Any]) ->
                   for name, values in figures["ious"].items()]
         found.append(("IoU after clicks", curves_chart("IoU", curves, percent_axis("mean IoU, %"),
                                                        count_axis("clicks", SHOWN_CLICKS, first=0))))
-    return [f"<figure><figcaption>{html.escape(name)}</figcaption>{chart}</figure>" for name, chart in found]
+    return [figure(name, chart) for name, chart in found]
 
 
-def _moving_mean(places: np.ndarray, values: np.ndarray) -> list[tuple[float, float]]:
-    """Means over WINDOW neighbouring places and all orders."""
-    half = WINDOW / 2
-    centres = range(int(places.max()) + 1)
-    return [(float(at + 1), float(values[np.abs(places - at) <= half].mean())) for at in centres]
+def cost_chart(outcomes: Sequence[Outcome], most: int) -> str:
+    """The cost of a picture over the order, as SVG: from nothing, and from proposals with and without a check each."""
+    free, main = (costs(outcomes, check, MAIN_TARGET, most) for check in (0.0, MAIN_CHECK))
+    kinds = {"from nothing": free.nothing, "from proposals, clicks alone": free.always,
+             "from proposals, a check counted as a click": main.always, "as before, if the gate shows it": main.gated}
+    curves = [_block_curve(name, outcomes, values) for name, values in kinds.items()]
+    highest = max(value for curve in curves for _, value in curve.points)
+    return curves_chart("Cost", curves, value_axis("clicks to IoU 90 %", [0, highest]), x_label="pictures annotated")
+
+
+def _block_curve(name: str, outcomes: Sequence[Outcome], values: np.ndarray) -> Curve:
+    blocks = np.array([o.place // BLOCK for o in outcomes])
+    rows = []
+    for block in range(int(blocks.max()) + 1):
+        there = [o for o, at in zip(outcomes, blocks, strict=True) if at == block]
+        middle = (min(o.place for o in there) + max(o.place for o in there)) / 2 + 1
+        rows.append((middle, *interval(values[blocks == block], there)))
+    low, high = ([None if np.isnan(row[i]) else row[i] for row in rows] for i in (2, 3))
+    return Curve(name, [row[:2] for row in rows], low, high)
 
 
 def _pictures(plan: Plan, outcomes: Sequence[Outcome]) -> str:
@@ -300,12 +304,9 @@ def _pictures(plan: Plan, outcomes: Sequence[Outcome]) -> str:
             number, sample = samples[outcome.name]
             image, truth = read_picture(sample)
             mask = read_labels(plan.out / f"order_{outcome.order + 1}" / "proposals" / f"{number}.png").values > 0
-            jpeg = base64.b64encode(encode_jpeg(draw_task(image, truth, mask, []), 82)).decode()
-            label = html.escape(f"{shown_name(outcome.name)} · IoU {100 * outcome.proposal_ious[0]:.1f}, saved "
-                                f"{saved[outcome.name]:g}")
-            figures.append(f'<figure><img src="data:image/jpeg;base64,{jpeg}" alt="{label}"><figcaption>{label}'
-                           "</figcaption></figure>")
+            label = f"{shown_name(outcome.name)} · IoU {100 * outcome.proposal_ious[0]:.1f}, saved "
+            figures.append(picture(draw_task(image, truth, mask, []), f"{label}{saved[outcome.name]:g}"))
         if figures:
-            parts.append(f'<h3>{heading}</h3><div class="pictures">{"".join(figures)}</div>')
+            parts.append(pictures(heading, figures))
     legend = "<p>Contours: white is the truth, orange the proposal.</p>"
     return f"<section><h2>Pictures</h2>{legend}{''.join(parts)}</section>" if parts else ""

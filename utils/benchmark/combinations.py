@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from utils.benchmark.metrics import number_of_clicks
 from utils.benchmark.records import Record
 from utils.interactions import KINDS, Interaction, from_plain
+from utils.metrics import number_of_clicks
 
 MIXED_STEPS = 3
 STEPS = 10  # of SAIC-IS's protocol

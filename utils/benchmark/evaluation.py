@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from utils.benchmark.combinations import ReplayDrawings
-from utils.benchmark.metrics import Scorer
 from utils.clicker import Clicker
 from utils.interactions import KINDS, DrawingUser, LoggedClick, User, as_clicks, kind_of, to_plain
+from utils.metrics import Scorer
 from utils.models import Model, ModelError, takes_prev_mask
 
 ROUNDING = 1e-4  # what interpolation may add to a probability of 0 or 1

@@ -16,8 +16,9 @@ from utils.coco_lvis import ANNOTATIONS, SampleError, full_id, read_annotations
 from utils.files import read_text, shown_name
 from utils.folders import list_pictures, pair_by_name
 from utils.images import Frame
+from utils.labels import VOID
 
-VOID_LABELS = (255, 220)  # PASCAL's void, as an index and as the grey value that OpenCV makes of its colour
+GREY_VOID = 220  # the grey value that OpenCV makes of PASCAL's colour for void
 DAVIS_FRAME = re.compile(r"(.+)_\d{5}")
 COPY = re.compile(r"#\d+$")
 ANY_FRAME = re.compile(r"(.*[^\d_-])[_-]?\d+")
@@ -229,7 +230,7 @@ def _labels(request: Request) -> Iterator[Photo]:
 
 
 def _or_void(ignore: tuple[int, ...] | None) -> tuple[int, ...]:
-    return VOID_LABELS if ignore is None else ignore
+    return (VOID, GREY_VOID) if ignore is None else ignore
 
 
 def _listed(path: Path) -> list[str]:

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from typing import Any
 
 from utils.benchmark.combinations import describe, summarise_mixtures
-from utils.benchmark.metrics import caps
 from utils.benchmark.protocol import PACKAGES, REPLAY, ModelSpec, Protocol, version
 from utils.benchmark.records import Record, write_click_log
 from utils.benchmark.report import Run, write_report
@@ -17,6 +16,7 @@ from utils.benchmark.runner import Plan
 from utils.benchmark.summary import Result, summarise_run, tasks_csv
 from utils.benchmark.tasks import DataSet
 from utils.files import shown_name, write_json, write_text
+from utils.metrics import caps
 
 
 def write_output(options: argparse.Namespace, plan: Plan, records: Sequence[Record]) -> None:

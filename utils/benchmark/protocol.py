@@ -25,9 +25,9 @@ HERE = Path(__file__).resolve().parent
 # The code that the figures depend on; what shows them is left out.
 HARNESS = (
     *(HERE / f"{name}.py"
-      for name in ("annotations", "combinations", "evaluation", "initial_masks", "metrics", "tasks")),
+      for name in ("annotations", "combinations", "evaluation", "initial_masks", "tasks")),
     *(HERE.parent / f"{name}.py"
-      for name in ("clicker", "coco_lvis", "images", "interactions", "labels", "scribbles")),
+      for name in ("clicker", "coco_lvis", "images", "interactions", "labels", "metrics", "scribbles")),
 )
 
 

@@ -1,7 +1,6 @@
 """report.html: one file with everything in it, for a screen, a phone and paper."""
 from __future__ import annotations
 
-import base64
 import html
 import shlex
 from collections.abc import Mapping, Sequence
@@ -11,32 +10,36 @@ from pathlib import Path
 import numpy as np
 
 from utils.benchmark.combinations import ALONE, Mixture, describe
-from utils.benchmark.metrics import TARGETS, caps
-from utils.benchmark.pictures import draw_task
+from utils.benchmark.measures import MEASURES
 from utils.benchmark.protocol import NOTHING, Protocol
 from utils.benchmark.records import Record
-from utils.benchmark.summary import Estimate, Pair, Result, Summary, percent
-from utils.benchmark.tables import (
+from utils.benchmark.summary import Pair, Result, Summary, percent
+from utils.benchmark.tasks import Task, read_task
+from utils.files import UserError
+from utils.images import read_labels
+from utils.interactions import Noise
+from utils.metrics import TARGETS, Estimate, caps
+from utils.pictures import draw_task
+from utils.plots import Curve, area_axis, count_axis, curves_chart, percent_axis, scatter_chart
+from utils.report import (
     Figures,
     Row,
     as_percent,
+    charts,
     click_word,
+    figure,
     figures_table,
     html_table,
+    page,
+    picture,
+    pictures,
     signed,
     signed_percent,
     two_decimals,
 )
-from utils.benchmark.tasks import Task, read_task
-from utils.files import UserError, read_text
-from utils.images import encode_jpeg, read_labels
-from utils.interactions import Noise
-from utils.plots import Curve, area_axis, count_axis, curves_chart, percent_axis, scatter_chart
 
-STYLE = Path(__file__).with_name("report.css")
 SHOWN_TASKS = 24
 SCATTER_CLICK = 3  # the assignment's measure is the IoU after it
-PICTURE_QUALITY = 82
 TABLE_CLICKS = (0, 1, 2, 3, 5, 10, 20, 50, 100)
 CHART_TARGETS = (0.85, 0.90)
 
@@ -62,14 +65,7 @@ def write_report(run: Run, out: Path) -> str:
         parts.append(_data_section(run, data))
     parts += [_mixtures_section(run), _pairs_section(run), _robustness_section(run), _pictures_section(run, out)]
     parts += [_failures_section(failures), _measures_section(), _about_section(run)]
-    style = read_text(STYLE)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(_title(run))}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return page(_title(run), parts)
 
 
 # ---------------------------------------------------------------------------------------------- sections
@@ -180,18 +176,18 @@ def _charts(run: Run, data: str, results: Mapping[str, Result]) -> str:
     curves = [_curve(name, [r.figures[f"IoU@{k}"] for k in clicks]) for name, r in results.items()]
     lowest = min(value for curve in curves for _, value in curve.points)
     x = count_axis("clicks", run.protocol.clicks)
-    figures = [_figure("IoU over clicks", curves_chart("IoU", curves, percent_axis("mean IoU, %", lowest), x))]
+    figures = [figure("IoU over clicks", curves_chart("IoU", curves, percent_axis("mean IoU, %", lowest), x))]
     for target in CHART_TARGETS:
         curves = [_curve(n, [r.figures[f"Miss{percent(target)}@{k}"] for k in clicks]) for n, r in results.items()]
         chart = curves_chart("Failures", curves, percent_axis("tasks, %"), x)
-        figures.append(_figure(f"Tasks still below {percent(target)} % IoU", chart))
+        figures.append(figure(f"Tasks still below {percent(target)} % IoU", chart))
     shown = min(SCATTER_CLICK, run.protocol.clicks)
     groups = {name: _sizes_and_ious(run, data, name, r.user, shown) for name, r in results.items()}
     areas = [area for points in groups.values() for area, _ in points]
     if areas:
         chart = scatter_chart(f"IoU@{shown}", groups, area_axis(areas), percent_axis(f"IoU@{shown}, %"))
-        figures.append(_figure(f"Object size against IoU@{shown}", chart))
-    return f'<div class="charts">{"".join(figures)}</div>'
+        figures.append(figure(f"Object size against IoU@{shown}", chart))
+    return charts(figures)
 
 
 def _sizes_and_ious(run: Run, data: str, model: str, user: str, click: int) -> list[tuple[float, float]]:
@@ -219,7 +215,7 @@ def _mixtures_section(run: Run) -> str:
         labels = [f"{name}, %" if "IoU" in name else name for name in shown]
         note = " The model understands clicks alone: strokes were given as clicks along them." * mixture.as_clicks
         parts.append(f"<p>{html.escape(describe([mixture]))}.{note}</p>")
-        parts.append(f'<div class="charts">{_mixture_chart(mixture)}</div>')
+        parts.append(charts([_mixture_chart(mixture)]))
         caption = f"{mixture.data}: {mixture.model}, means over {mixture.steps} steps"
         parts.append(f'<div class="tables">{html_table(caption, labels, rows)}</div>')
     return f"<section><h2>Combinations of interactions</h2>\n{''.join(parts)}</section>"
@@ -233,7 +229,7 @@ def _mixture_chart(mixture: Mixture) -> str:
             curves.append(Curve(user, points))
     lowest = min(value for curve in curves for _, value in curve.points)
     axes = percent_axis("mean IoU, %", lowest), count_axis("interactions", mixture.steps)
-    return _figure(f"{mixture.model}: IoU over interactions", curves_chart("IoU", curves, *axes))
+    return figure(f"{mixture.model}: IoU over interactions", curves_chart("IoU", curves, *axes))
 
 
 def _pairs_section(run: Run) -> str:
@@ -313,9 +309,8 @@ def _pictures_section(run: Run, out: Path) -> str:
         if not records:  # known from a log only
             continue
         for heading, chosen in choose_pictures(records, run.protocol.seed).items():
-            pictures = "".join(_picture(run, record, out) for record in chosen)
-            title = f"{html.escape(model)}, {user}: {heading}"
-            parts.append(f'<h3>{title}</h3>\n<div class="pictures">{pictures}</div>')
+            shown_tasks = (_picture(run, record, out) for record in chosen)
+            parts.append(pictures(f"{model}, {user}: {heading}", shown_tasks))
     if not parts:
         return ""
     legend = (
@@ -343,15 +338,13 @@ def choose_pictures(records: Sequence[Record], seed: int) -> dict[str, list[Reco
 def _picture(run: Run, record: Record, out: Path) -> str:
     steps = sorted({min(SCATTER_CLICK, len(record.ious)), len(record.ious)})
     ious = ", ".join(f"IoU@{k} {as_percent(record.ious[k - 1])}" for k in steps)
-    label = html.escape(f"{record.task} · {ious}")
+    label = f"{record.task} · {ious}"
     try:
         image, truth = read_task(run.tasks[record.data, record.task])
     except UserError as error:  # it was there when it was clicked on
-        return f"<figure><p>{html.escape(str(error))}</p><figcaption>{label}</figcaption></figure>"
+        return figure(label, f"<p>{html.escape(str(error))}</p>")
     mask = read_labels(record.mask_file(out)).values > 0
-    jpeg = encode_jpeg(draw_task(image, truth, mask, record.steps), PICTURE_QUALITY)
-    source = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-    return f'<figure><img src="{source}" alt="{label}"><figcaption>{label}</figcaption></figure>'
+    return picture(draw_task(image, truth, mask, record.steps), label)
 
 
 def _failures_section(failures: Sequence[Record]) -> str:
@@ -360,31 +353,6 @@ def _failures_section(failures: Sequence[Record]) -> str:
     rows = [(f"{r.data} {r.task}", [html.escape(f"{r.model}, {r.user}: {r.error}")]) for r in failures]
     table = html_table("Left out of all figures above", ["what went wrong"], rows, kind="texts")
     return f'<section id="failed"><h2>Failed tasks</h2>\n{table}</section>'
-
-
-MEASURES = {
-    "IoU@k": "Mean intersection over union after k clicks; @0 is the initial mask. Two empty masks have an IoU of 1.",
-    "NoC@t": "Mean number of clicks until the IoU is at least t % (Xu et al. 2016), a cap for tasks that never get "
-    "there: 20 as in RITM (Sofiiuk et al. 2021), and 100 as in f-BRS (2020). SAIC-IS calls it NoI.",
-    "NoF@t": "Number of failures: tasks that do not reach t % within the cap. (RITM's code prints the tasks that take "
-    "the cap's number of clicks, those that get there with the last one among them.)",
-    "BIoU": "Boundary IoU (Cheng et al. 2021): IoU of the masks' inner bands, 2 % of the image's diagonal wide.",
-    "NoI": "NoC's count, on Boundary IoU.",
-    "Hurtful clicks": "The part of all clicks after which the IoU is lower by more than 5 points than before; the "
-    "largest drop is the most that one click took away.",
-    "Combinations": "SAIC-IS's protocol: every combination of the kinds of interactions over the first three steps, "
-    "then clicks; means over steps and combinations, +- the standard deviation of the combinations' means. There NoI "
-    "is the number of interactions until the IoU is reached.",
-    "Area under curve": "Area under the IoU over clicks by trapezia, divided by its width.",
-    "Intervals": "95 %, percentile bootstrap with 2,000 draws of whole sequences or images; differences are taken task "
-    "by task first.",
-    "Exact user": "Clicks at the first maximum of the exact distance transform of the larger error (false negatives "
-    "against false positives), as RITM and the course's grader do.",
-    "Ignored pixels": "Belong to neither mask, in clicks and in scores.",
-    "Perturbed initial masks": "The truth after a seeded erosion, dilation or loss of a part, with an IoU of 75 to "
-    "85 %, as FocalClick's DAVIS-585 (Chen et al. 2022) has it; the first click corrects it, and NoC counts it even if "
-    "the mask had the IoU before.",
-}
 
 
 def _measures_section() -> str:
@@ -398,10 +366,6 @@ def _about_section(run: Run) -> str:
         rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in facts.items())
         parts.append(f'<h3>{html.escape(heading)}</h3>\n<table class="texts"><tbody>{rows}</tbody></table>')
     return f'<section class="about">{"".join(parts)}</section>'
-
-
-def _figure(caption: str, content: str) -> str:
-    return f"<figure><figcaption>{html.escape(caption)}</figcaption>{content}</figure>"
 
 
 def _curve(name: str, estimates: Sequence[Estimate]) -> Curve:

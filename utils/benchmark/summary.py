@@ -3,34 +3,25 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from utils.benchmark.metrics import (
-    HURT,
-    TARGETS,
-    area_under_curve,
-    caps,
-    is_failure,
-    losses,
-    mean_interval,
-    number_of_clicks,
-)
 from utils.benchmark.protocol import EXACT
 from utils.benchmark.records import Record
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean and its 95 % interval, which is None where there is only one cluster."""
-
-    mean: float
-    low: float | None
-    high: float | None
+from utils.metrics import (
+    HURT,
+    TARGETS,
+    Estimate,
+    area_under_curve,
+    caps,
+    estimates,
+    is_failure,
+    losses,
+    number_of_clicks,
+)
 
 
 @dataclass(frozen=True)
@@ -105,10 +96,10 @@ def summarise(records: Sequence[Record]) -> Result:
     prepare = np.array([record.prepare_seconds for record in records])
     harness = sum(record.harness_seconds for record in records)
     rows = [figures(record) for record in records]
-    estimates = _estimate(rows, records)
-    counts = {name: round(e.mean * len(records)) for name, e in estimates.items() if name.startswith("NoF")}
+    means = estimates(rows, [record.cluster for record in records])
+    counts = {name: round(e.mean * len(records)) for name, e in means.items() if name.startswith("NoF")}
     return Result(
-        first.data, first.model, first.user, len(records), len({record.cluster for record in records}), estimates,
+        first.data, first.model, first.user, len(records), len({record.cluster for record in records}), means,
         counts, max(row["Drop"] for row in rows), float(seconds.mean()), float(np.quantile(seconds, 0.95)),
         float(prepare.mean()),
         harness / (harness + seconds.sum() + prepare.sum()), max(record.peak_bytes for record in records),
@@ -128,15 +119,9 @@ def compare(minuend: Sequence[Record], subtrahend: Sequence[Record]) -> Pair | N
     records = [one for one, _ in both]
     return Pair(
         records[0].data, f"{records[0].model}, {records[0].user}", f"{both[0][1].model}, {both[0][1].user}",
-        len(both), len({record.cluster for record in records}), _estimate(differences, records),
+        len(both), len({record.cluster for record in records}),
+        estimates(differences, [record.cluster for record in records]),
     )
-
-
-def _estimate(rows: Sequence[dict[str, float]], records: Sequence[Record]) -> dict[str, Estimate]:
-    values = np.array([list(row.values()) for row in rows])
-    columns = np.stack(mean_interval(values, [record.cluster for record in records]), axis=1)
-    found = (Estimate(float(m), *(None if math.isnan(x) else float(x) for x in (a, b))) for m, a, b in columns)
-    return dict(zip(rows[0], found, strict=True))
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ From Python, for another package:
     model = open_concept_model(result.model)
     probability = probabilities(model, image)                       # float32 (H, W) of uint8 (H, W, 3) RGB
 """
-from utils.segment.data import open_data
+from utils.segment.data import PhotoWithMask, open_data
 from utils.segment.models import open_concept_model
-from utils.segment.segmentation import ConceptModel, Recipe, Settings, clean_up, probabilities
+from utils.segment.segmentation import ConceptModel, Recipe, SegmentationError, Settings, clean_up, probabilities
 from utils.segment.training import TrainingResult, train
 
-__all__ = ["ConceptModel", "Recipe", "Settings", "TrainingResult", "clean_up", "open_concept_model", "open_data",
-           "probabilities", "train"]
+__all__ = ["ConceptModel", "PhotoWithMask", "Recipe", "SegmentationError", "Settings", "TrainingResult", "clean_up",
+           "open_concept_model", "open_data", "probabilities", "train"]

@@ -15,11 +15,12 @@ from tqdm import tqdm
 from solution import CheckpointError
 from utils.files import UsageError, UserError, os_error_sentence, tolerant_output
 from utils.images import read_photo
+from utils.metrics import Estimate
+from utils.report import charts, figure
 from utils.segment import report
 from utils.segment.compare import compare, table_text
 from utils.segment.data import FORMATS, PhotoWithMask, find_photos, open_data
 from utils.segment.evaluation import (
-    Estimate,
     MakeMask,
     PhotoScore,
     difference,
@@ -167,8 +168,8 @@ def _print_figures(scores: Sequence[PhotoScore], differences: Mapping[str, Mappi
     rows = {name: (estimate, "") for name, estimate in summarise(scores).items()}
     rows |= {f"{name}, IoU": (measures["IoU a photo"], "+") for name, measures in differences.items()}
     for name, (estimate, sign) in rows.items():
-        mean, low, high = (f"{value:{sign}.4f}" for value in (estimate.mean, estimate.low, estimate.high))
-        print(f"{name:16} {mean}  ({low} to {high})")
+        bounds = [f"{value:{sign}.4f}" for value in (estimate.low, estimate.high) if value is not None]
+        print(f"{name:16} {estimate.mean:{sign}.4f}" + (f"  ({' to '.join(bounds)})" if bounds else ""))
 
 
 def _write_report(options: argparse.Namespace, make_mask: MakeMask, samples: Sequence[PhotoWithMask],
@@ -177,13 +178,13 @@ def _write_report(options: argparse.Namespace, make_mask: MakeMask, samples: Seq
     first = next(iter(scores.values()))
     ious = {score.name: score.iou for score in first}
     pixels = {score.name: int(np.prod(by_name[score.name].shape())) for score in first}
-    pictures = "".join(report.pictures(heading, names, partial(report.shown, by_name, make_mask),
+    pictures = "".join(report.photos(heading, names, partial(report.shown, by_name, make_mask),
                                        lambda name: f"{name} · IoU {ious[name]:.3f}")
                        for heading, names in report.choose(first).items())
     sections = [report.table(f"{len(first)} photos", {way: summarise(some) for way, some in scores.items()})]
     if differences:
         sections.append(report.table("Paired differences; bold where the interval leaves zero out", differences, True))
-    sections.append(report.charts({"Object size against IoU": report.size_chart({"photos": first}, pixels)}))
+    sections.append(charts([figure("Object size against IoU", report.size_chart({"photos": first}, pixels))]))
     sections.append(report.picture_section(pictures))
     title = f"{options.model} on {options.data}"
     report.write_page(Path(options.out) / "report.html", title, options.command_line, sections)

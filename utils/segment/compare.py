@@ -11,6 +11,7 @@ import cv2
 from utils.files import PathLike, read_text, write_text, write_whole
 from utils.misc import contact_sheet
 from utils.plots import Curve, curves_chart
+from utils.report import charts, figure
 from utils.segment import report
 from utils.segment.data import PhotoWithMask
 from utils.segment.evaluation import PhotoScore, difference, evaluate, summarise
@@ -78,16 +79,16 @@ def _write(contestants: Sequence[Contestant], held_out: Sequence[PhotoWithMask],
     pairs = [(contestants[1], contestants[0]), (contestants[2], contestants[1])]
     differences = report.table("Paired differences; bold where the interval leaves zero out",
                                {f"{a.name} − {b.name}": difference(a.scores, b.scores) for a, b in pairs}, True)
-    charts = report.charts({"Held-out IoU over training": _curves(contestants, out)})
+    curves = charts([figure("Held-out IoU over training", _curves(contestants, out))])
     worst = report.choose(contestants[1].scores)
     by_name = {sample.name: sample for sample in held_out}
     pictures = "".join(
-        report.pictures(f"{one.name}: {heading.lower()} of {contestants[1].name}", names,
+        report.photos(f"{one.name}: {heading.lower()} of {contestants[1].name}", names,
                         partial(report.shown, by_name, partial(Inference().mask, one.model)), lambda name: name)
         for heading, names in list(worst.items())[:1] for one in contestants
     )
     report.write_page(out / "comparison.html", "Encoder-decoder, U-Net, pretrained U-Net", command,
-                      [figures, differences, charts, report.picture_section(pictures)])
+                      [figures, differences, curves, report.picture_section(pictures)])
     rows = ["photo," + ",".join(one.name for one in contestants)]
     for scores in zip(*(one.scores for one in contestants), strict=True):
         rows.append(",".join(['"' + scores[0].name.replace('"', '""') + '"', *(f"{s.iou:.6f}" for s in scores)]))

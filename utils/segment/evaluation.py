@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.benchmark.metrics import DRAWS, Scorer, mean_interval
 from utils.files import UserError, write_text
+from utils.metrics import DRAWS, Estimate, Scorer, estimates
 from utils.segment.data import PhotoWithMask
 from utils.segment.segmentation import IGNORED, SegmentationError
 
@@ -33,15 +33,6 @@ class PhotoScore:
     union: int
     truth: int
     predicted: int
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean, and its 95 % bootstrap interval over photos (NaN for one photo)."""
-
-    mean: float
-    low: float
-    high: float
 
 
 MEASURES = {"IoU a photo": "iou", "Dice": "dice", "Boundary IoU": "boundary_iou"}
@@ -84,17 +75,19 @@ def evaluate(
 
 def summarise(scores: Sequence[PhotoScore]) -> dict[str, Estimate]:
     """The means of MEASURES, and PIXELS: intersections of all photos over their unions."""
-    names = [score.name for score in scores]
-    columns = np.array([[getattr(score, column) for column in MEASURES.values()] for score in scores])
-    means = zip(MEASURES, *(part.tolist() for part in mean_interval(columns, names)), strict=True)
-    return {**{name: Estimate(*values) for name, *values in means}, PIXELS: _over_pixels(scores)}
+    return {**estimates([_measures(score) for score in scores], [score.name for score in scores]),
+            PIXELS: _over_pixels(scores)}
+
+
+def _measures(score: PhotoScore) -> dict[str, float]:
+    return {name: getattr(score, attribute) for name, attribute in MEASURES.items()}
 
 
 def _over_pixels(scores: Sequence[PhotoScore]) -> Estimate:
     pixels = np.array([[score.intersection, score.union] for score in scores], dtype=float)
     mean = _ratio(pixels.sum(0))
     if len(scores) < 2:
-        return Estimate(mean, np.nan, np.nan)
+        return Estimate(mean, None, None)
     times = np.random.default_rng(0).multinomial(len(scores), np.full(len(scores), 1 / len(scores)), size=DRAWS)
     low, high = np.quantile([_ratio(drawn) for drawn in times @ pixels], (0.025, 0.975)).tolist()
     return Estimate(mean, low, high)
@@ -107,10 +100,9 @@ def _ratio(pixels: np.ndarray) -> float:
 def difference(scores: Sequence[PhotoScore], others: Sequence[PhotoScore]) -> dict[str, Estimate]:
     """MEASURES of one way minus another's on the same photos, paired photo by photo."""
     theirs = {score.name: score for score in others}
-    pairs = [(score, theirs[score.name]) for score in scores if score.name in theirs]
-    columns = np.array([[getattr(a, c) - getattr(b, c) for c in MEASURES.values()] for a, b in pairs])
-    means = zip(MEASURES, *(part.tolist() for part in mean_interval(columns, [a.name for a, _ in pairs])), strict=True)
-    return {name: Estimate(*values) for name, *values in means}
+    pairs = [(score.name, _measures(score), _measures(theirs[score.name])) for score in scores if score.name in theirs]
+    rows = [{measure: a[measure] - b[measure] for measure in MEASURES} for _, a, b in pairs]
+    return estimates(rows, [name for name, _, _ in pairs])
 
 
 def write_csv(scores: Sequence[PhotoScore], path: Path) -> None:

@@ -1,15 +1,56 @@
-"""Tables of figures as HTML."""
+"""Reports as one HTML file that holds everything it shows: the page, tables of figures, pictures and charts."""
 from __future__ import annotations
 
+import base64
 import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from utils.benchmark.summary import Estimate
+import numpy as np
 
-NARROW_COLUMNS = 3  # so many stand side by side on a phone
+from utils.files import read_text
+from utils.images import encode_jpeg
+from utils.metrics import Estimate
+
+STYLE = Path(__file__).with_name("report.css")
+PICTURE_QUALITY = 82
+NARROW_COLUMNS = 3  # so many tables' columns stand side by side on a phone
 
 Figures = Mapping[str, Estimate]
+
+
+def page(title: str, parts: Iterable[str]) -> str:
+    """A whole page of its sections (HTML); empty ones are left out."""
+    body = "\n".join(part for part in parts if part)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(title)}</title>\n<style>\n{read_text(STYLE)}</style>\n</head>\n<body>\n<main>\n"
+        f"{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def figure(caption: str, content: str) -> str:
+    """A chart (SVG) beneath its caption."""
+    return f"<figure><figcaption>{html.escape(caption)}</figcaption>{content}</figure>"
+
+
+def charts(figures: Iterable[str]) -> str:
+    """Figures side by side where there is room."""
+    return f'<div class="charts">{"".join(figures)}</div>'
+
+
+def picture(image: np.ndarray, label: str) -> str:
+    """A picture uint8 (H, W, 3) RGB above its label."""
+    source = f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(image, PICTURE_QUALITY)).decode()}"
+    text = html.escape(label)
+    return f'<figure><img src="{source}" alt="{text}"><figcaption>{text}</figcaption></figure>'
+
+
+def pictures(heading: str, figures: Iterable[str]) -> str:
+    """Pictures beneath a heading."""
+    return f'<h3>{html.escape(heading)}</h3>\n<div class="pictures">{"".join(figures)}</div>'
 
 
 @dataclass(frozen=True)
@@ -38,7 +79,7 @@ def _cell(estimate: Estimate | None, write: Callable[[float], str], is_differenc
     if estimate.low is None or estimate.high is None:
         return write(estimate.mean)
     mean = write(estimate.mean)
-    if is_difference and (estimate.low > 0 or estimate.high < 0):
+    if is_difference and estimate.leaves_zero_out():
         mean = f"<b>{mean}</b>"
     return f"{mean}<small>{write(estimate.low)} to {write(estimate.high)}</small>"
 
