@@ -26,6 +26,10 @@ def photo(seed: int = 0, size: tuple[int, int] = SIZE, suffix: str = ".jpg") -> 
     return cv2.imencode(suffix, image)[1].tobytes()
 
 
+def pixels_of(content: bytes) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+
+
 def write_photos(folder: Path) -> Path:
     """Three photos, named as COCO's."""
     folder.mkdir()
@@ -42,6 +46,20 @@ def turned_photo(path: Path, upright: np.ndarray, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(turn_back(upright, orientation)).save(path, exif=exif, **SUFFIXES[path.suffix])
+
+
+def turned_names(orientations=range(1, 9)) -> list[tuple[str, int]]:
+    """Every format in every orientation."""
+    return [(f"p{orientation}{suffix[1:]}{suffix}", orientation) for suffix in SUFFIXES for orientation in orientations]
+
+
+def red_photo(path: Path, orientation: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """A turned file with a red rectangle; gives what viewers show."""
+    path.parent.mkdir(exist_ok=True)
+    upright = np.full((*size, 3), 220, np.uint8)
+    upright[5:30, 3:20] = (255, 0, 0)
+    turned_photo(path, upright, orientation)
+    return upright
 
 
 def run_lengths(mask: np.ndarray, compressed: bool = True) -> dict:

@@ -16,7 +16,7 @@ from utils.formats.photos import PhotoFolders, plain, stated_name
 from utils.formats.picture import Picture, Plan, Reader, Task, own_ids
 from utils.formats.regions import Region, join
 from utils.formats.shapes import ShapeError, decode_segmentation, pycocotools_mask
-from utils.formats.stream import members, value_of
+from utils.formats.stream import members
 from utils.images import Frame, read_photo
 
 MAX_ID = 10**12
@@ -49,20 +49,24 @@ class AnnotationFile:
         self.path = path
         self.images: dict[int, ImageInfo] = {}
         self.clashes: dict[int, str] = {}  # by image id, why a photo can't be told
-        info = value_of(path, "info")
-        self.info: dict[str, Any] = info if isinstance(info, dict) else {}
+        self.info: dict[str, Any] = {}
         self._categories: dict[Any, tuple[str, bool] | None] = {}  # name, whether it is a thing; None for a clash
         self._spool = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as this object)
         self._spans: dict[int, list[tuple[int, int]]] = defaultdict(list)
-        add = {"categories": self._add_category, "images": self._add_image, "annotations": self._add_annotation}
-        for number, (key, value) in enumerate(members(path, *add)):
+        add = {"info": self._add_info, "categories.item": self._add_category, "images.item": self._add_image,
+               "annotations.item": self._add_annotation}
+        for number, (prefix, value) in enumerate(members(path, *add)):
             try:
-                add[key](value)
+                add[prefix](value)
             except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+                key = prefix.partition(".")[0]
                 raise UserError(f"{path} has a member of {key!r} (number {number + 1} of all) that COCO's format does "
                                 f"not allow ({type(error).__name__}: {error})") from error
         if not self.images:
             raise UserError(f"{path} lists no photos; is it a JSON file of COCO's format?")
+
+    def _add_info(self, value: Any) -> None:
+        self.info = value if isinstance(value, dict) else {}
 
     def _add_category(self, value: Mapping[str, Any]) -> None:
         category = str(value["name"]), bool(value.get("isthing", True))
@@ -98,6 +102,11 @@ class AnnotationFile:
     def _category(self, value: Mapping[str, Any]) -> tuple[str, bool] | None:
         number = value.get("category_id")
         return self._categories.get(number, (str(number), True))
+
+    @property
+    def is_official(self) -> bool:
+        """Whether the COCO consortium wrote it."""
+        return str(self.info.get("description", "")).startswith(OFFICIAL)
 
     def notes(self) -> list[str]:
         """How many annotations belong to nothing, if any do."""
@@ -235,25 +244,21 @@ def plan_coco(
     if not tasks:
         raise UsageError(f"none of the {len(leading.images)} photos of {leading.path} is in "
                          f"{' or '.join(map(str, photo_folders))}; the first of them: {(problems or [''])[0]}")
-    crowds = {kind: crowd or ("skip" if _is_official(file) else "object") for kind, file in files.items()}
+    crowds = {kind: crowd or ("skip" if file.is_official else "object") for kind, file in files.items()}
     stated = leading.info.get("frame")
     reader = CocoReader(crowds, frame or (stated if stated in ("upright", "stored") else "upright"))
-
-    def load(task: CocoTask) -> CocoTask:
-        content = {kind: file.annotations(task.number) for kind, file in files.items()}
-        folder = panoptic_masks or Path()
-        masks = [folder / str(each.get("file_name")) for each in json.loads(content.get("panoptic", b"[]"))]
-        outside = [shown_name(path.name) for path in masks if not inside(path, folder)]
-        problem = f"the panoptic file names {outside[0]}, which lies outside {folder}" if outside else ""
-        kept = () if outside else masks
-        return replace(task, kinds=tuple(content), content=(*content.values(), *kept), problem=problem)
-
-    return Plan(tasks, reader, problems, [*places.notes(), *(note for file in files.values() for note in file.notes())],
-                load)
+    notes = [*places.notes(), *(note for file in files.values() for note in file.notes())]
+    return Plan(tasks, reader, problems, notes, lambda task: _loaded(task, files, panoptic_masks or Path()))
 
 
-def _is_official(file: AnnotationFile) -> bool:
-    return str(file.info.get("description", "")).startswith(OFFICIAL)
+def _loaded(task: CocoTask, files: Mapping[str, AnnotationFile], panoptic_masks: Path) -> CocoTask:
+    """The task with its annotations, and its panoptic masks unless they lie outside their folder."""
+    content = {kind: file.annotations(task.number) for kind, file in files.items()}
+    masks = [panoptic_masks / str(each.get("file_name")) for each in json.loads(content.get("panoptic", b"[]"))]
+    outside = [shown_name(path.name) for path in masks if not inside(path, panoptic_masks)]
+    problem = f"the panoptic file names {outside[0]}, which lies outside {panoptic_masks}" if outside else ""
+    kept = () if outside else masks
+    return replace(task, kinds=tuple(content), content=(*content.values(), *kept), problem=problem)
 
 
 def _tasks(file: AnnotationFile, places: PhotoFolders) -> tuple[list[CocoTask], list[str]]:

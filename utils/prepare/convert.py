@@ -123,16 +123,11 @@ def _write_split(split: Path, tasks: Sequence[Task], plan: Plan, jobs: int) -> O
     outcome = Outcome()
     given = ((plan.load(task), record.get(task.image_id)) for task in tasks)
     done: Record = {}
-    bar = tqdm(total=len(tasks), unit="photo", desc=split.name, disable=None)
-    with bar, (split / RECORD).open("a", encoding="utf-8", errors="surrogateescape") as journal:
-        for result in each_done(_Convert(split, plan.reader), given, jobs):
-            bar.update()
-            if isinstance(result, Lost):
-                name = shown_name(result.task[0].source)
-                result = (f"{name}: its process died ({result.death}), of too little memory most likely; give the same "
-                          "command with fewer --jobs")
-            if isinstance(result, str):
-                outcome.failures.append(result)
+    results = each_done(_Convert(split, plan.reader), given, jobs)
+    with (split / RECORD).open("a", encoding="utf-8", errors="surrogateescape") as journal:
+        for result in tqdm(results, total=len(tasks), unit="photo", desc=split.name, disable=None):
+            if isinstance(result, (str, Lost)):
+                outcome.failures.append(result if isinstance(result, str) else _death(result))
                 continue
             image_id, entry = result
             outcome.unchanged += entry is None
@@ -142,6 +137,11 @@ def _write_split(split: Path, tasks: Sequence[Task], plan: Plan, jobs: int) -> O
                 journal.flush()
     _finish(split, settings, record, done, {task.source for task in tasks}, outcome)
     return outcome
+
+
+def _death(lost: Lost) -> str:
+    return (f"{shown_name(lost.task[0].source)}: its process died ({lost.death}), of too little memory most likely; "
+            "give the same command with fewer --jobs")
 
 
 def _recorded(split: Path) -> tuple[dict[str, Any], Record]:

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import hashlib
 import http.client
 import json
@@ -16,7 +15,7 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -28,9 +27,10 @@ TRIES = 6  # in a row that bring nothing new
 PAUSE = 1.0  # seconds before the second try, doubled before each further one
 CHUNK = 1 << 18  # bytes
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # answers after which asking again makes sense
-UNFIT = {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL}  # errors of names that don't fit together
-DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, struct.error, EOFError,
-          ValueError, NotImplementedError, RuntimeError)  # what the libraries raise of damaged and encrypted archives
+FULL = {errno.ENOSPC, errno.EDQUOT}
+UNFIT = {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL, None}  # errors of names, not of the disk
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError,
+          NotImplementedError, RuntimeError)  # what the libraries raise of damaged and encrypted archives
 
 
 class NotThereError(UserError):
@@ -55,14 +55,7 @@ def fetch(url: str, path: Path, max_size: int, md5: str = "") -> None:
         UserError: it is too large, its checksum is another, the disk is full or the connection keeps failing.
     """
     part, furthest, failures = path.with_name(path.name + ".part"), 0, 0
-    while True:
-        try:
-            _receive(url, part, max_size)
-            break
-        except (http.client.HTTPException, OSError) as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise UserError(os_error_sentence(error)) from error
-            reason = str(error) or type(error).__name__
+    while reason := _receive(url, part, max_size):
         size = part.stat().st_size if part.exists() else 0
         failures = 0 if size > furthest else failures + 1
         furthest = max(furthest, size)
@@ -71,68 +64,68 @@ def fetch(url: str, path: Path, max_size: int, md5: str = "") -> None:
                             "kept: give the same command later, or use --mirror")
         time.sleep(PAUSE * 2**failures)
     found = _md5(part) if md5 else ""
-    _notes_of(part).unlink(missing_ok=True)
+    _origin_of(part).unlink(missing_ok=True)
     if found != md5:
         part.unlink()
         raise UserError(f"{url} has the MD5 {found}, published is {md5}; it was removed: fetch it elsewhere")
     part.replace(path)
 
 
-def _notes_of(part: Path) -> Path:
+def _origin_of(part: Path) -> Path:
     """Beside the growing file: the address it came from, and by what the server knows its version."""
     return part.with_name(part.name + ".json")
 
 
-def _receive(url: str, part: Path, max_size: int) -> None:
-    """One connection; OSError if it ends early."""
-    headers = {"User-Agent": "python-urllib", "Accept-Encoding": "identity"}
-    start, validator = _state(part, url)
-    if start:
-        headers |= {"Range": f"bytes={start}-", "If-Range": validator}
-    with _open(urllib.request.Request(url, headers=headers)) as response:
-        span = response.headers.get("Content-Range", "").removeprefix("bytes ")
-        if response.status == 206 and not span.startswith(f"{start}-"):
-            part.unlink()
-            raise OSError("the server's part of the file does not follow on what is here")
-        if response.status != 206:
-            start, etag = 0, response.headers.get("ETag") or "W/"
-            validator = response.headers.get("Last-Modified") if etag.startswith("W/") else etag
-            write_json(_notes_of(part), [url, validator])
-        length = response.headers.get("Content-Length", "")
-        total = start + int(length) if length.isdigit() else None
-        if total is not None and total > max_size:
-            raise UserError(f"{url} has {format_size(total)}, more than the {format_size(max_size)} that it can have; "
-                            "is it the right file?")
-        require_space(part.parent, (total or start) - start, f"download {part.stem}")
-        _copy(response, part, start, total, max_size)
-
-
-def _state(part: Path, url: str) -> tuple[int, str]:
-    """How many bytes are here that the server can go on from, and the validator that it gave for them."""
+def _receive(url: str, part: Path, max_size: int) -> str:
+    """One connection: why it ended early, "" if the file is whole."""
     try:
-        known, validator = json.loads(_notes_of(part).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return 0, ""
-    is_usable = known == url and validator and part.exists()
-    return (part.stat().st_size, validator) if is_usable else (0, "")
-
-
-def _open(request: urllib.request.Request) -> Any:
-    """The server's answer, whole or from the byte asked for."""
-    try:
-        return _OPENER.open(request, timeout=TIMEOUT)
+        request = urllib.request.Request(url, headers={"User-Agent": "python-urllib", "Accept-Encoding": "identity"})
+        start = _ask_for_rest(request, part)
+        with _OPENER.open(request, timeout=TIMEOUT) as response:
+            span = response.headers.get("Content-Range", "").removeprefix("bytes ")
+            if response.status != 206:
+                start = 0
+                write_json(_origin_of(part), [url, response.headers.get("ETag") or response.headers["Last-Modified"]])
+            elif not span.startswith(f"{start}-"):
+                part.unlink()
+                return "the server's part of the file does not follow on what is here"
+            return _copy(response, part, start, max_size)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:  # the file has another length now: from the beginning
-            request.remove_header("Range")
-            return _OPENER.open(request, timeout=TIMEOUT)
-        if error.code in PASSING:
-            raise OSError(f"the server answered {error.code} {error.reason}") from error
-        raise NotThereError(f"{request.full_url} answered {error.code} {error.reason}; use --mirror or put the file "
-                            "into OUT/archives by hand") from error
+            part.unlink(missing_ok=True)
+        elif error.code not in PASSING:
+            raise NotThereError(f"{url} answered {error.code} {error.reason}; use --mirror or put the file into "
+                                "OUT/archives by hand") from error
+        return f"the server answered {error.code} {error.reason}"
+    except (http.client.HTTPException, OSError) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise UserError(os_error_sentence(error)) from error
+        return str(error) or type(error).__name__
 
 
-def _copy(response: Any, part: Path, start: int, total: int | None, max_size: int) -> None:
+def _ask_for_rest(request: urllib.request.Request, part: Path) -> int:
+    """Asks only for what is missing, if the server can tell that its file is still the same: from which byte on."""
+    try:
+        url, validator = json.loads(_origin_of(part).read_text(encoding="utf-8"))
+        start = part.stat().st_size
+    except (OSError, ValueError):
+        return 0
+    if url != request.full_url or not validator or not start:
+        return 0
+    request.add_header("Range", f"bytes={start}-")
+    request.add_header("If-Range", validator)
+    return start
+
+
+def _copy(response: Any, part: Path, start: int, max_size: int) -> str:
+    """Appends an answer to the file; see _receive."""
+    length = response.headers.get("Content-Length", "")
+    total = start + int(length) if length.isdigit() else None
+    if (total or 0) > max_size:
+        raise UserError(f"{response.url} has {format_size(total or 0)}, more than the {format_size(max_size)} that it "
+                        "can have; is it the right file?")
+    require_space(part.parent, (total or start) - start, f"download {part.stem}")
     bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=None, leave=False)
     with bar, part.open("ab" if start else "wb") as file:
         size = start
@@ -143,13 +136,12 @@ def _copy(response: Any, part: Path, start: int, total: int | None, max_size: in
                                 "left")
             file.write(chunk)
             bar.update(len(chunk))
-    if total is not None and size != total:
-        raise OSError(f"{format_size(size)} of {format_size(total)} came")
+    return "" if total in (None, size) else f"{format_size(size)} of {format_size(total or 0)} came"
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req, fp, code, msg, headers, newurl):  # noqa: ANN001, ANN201 (urllib's own signature)
-        if not newurl.startswith("https:") and (req.full_url.startswith("https:") or not newurl.startswith("http:")):
+        if req.full_url.startswith("https:") and not newurl.startswith("https:"):
             raise NotThereError(f"{req.full_url} leads to {newurl}, which is less safe, and was not followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -163,9 +155,6 @@ def _md5(path: Path) -> str:
         while chunk := file.read(CHUNK):
             state.update(chunk)
     return state.hexdigest()
-
-
-# ---------------------------------------------------------------------------------------------- archives
 
 
 def unpack(archive: Path, target: Path, max_unpacked: int) -> None:
@@ -188,7 +177,7 @@ def unpack(archive: Path, target: Path, max_unpacked: int) -> None:
     try:
         (_unzip if archive.suffix == ".zip" else _untar)(archive, room, max_unpacked)
     except (ArchiveRefusedError, OSError, *DAMAGE) as error:
-        if isinstance(error, OSError) and not (isinstance(error, DAMAGE) or error.errno in UNFIT):
+        if isinstance(error, OSError) and error.errno not in UNFIT:
             raise
         shutil.rmtree(room)
         raise ArchiveRefusedError(f"{archive} was not unpacked: {error}") from error
@@ -196,13 +185,12 @@ def unpack(archive: Path, target: Path, max_unpacked: int) -> None:
 
 
 def _unzip(archive: Path, room: Path, max_unpacked: int) -> None:
+    """`extract` leaves ".." and absolute places out of names, and writes links as files."""
     with zipfile.ZipFile(archive) as opened:
-        members = opened.infolist()
-        total = sum(member.file_size for member in members)
+        total = sum(member.file_size for member in opened.infolist())
         _check_size(total, max_unpacked)
         require_space(room, total, f"unpack {archive.name}")
-        for member in tqdm(members, desc=f"unpack {archive.name}", unit="file", disable=None, leave=False):
-            _check_name(member.filename)
+        for member in tqdm(opened.infolist(), desc=f"unpack {archive.name}", unit="file", disable=None, leave=False):
             opened.extract(member, room)
 
 
@@ -213,8 +201,7 @@ def _untar(archive: Path, room: Path, max_unpacked: int) -> None:
         nonlocal total
         total += member.size
         _check_size(total, max_unpacked)
-        _check_name(member.name)
-        if not (member.isreg() or member.isdir()):
+        if not (member.isreg() or member.isdir()):  # what a link leads to changes when the files are put in place
             raise ArchiveRefusedError(f"{member.name!r} is a link or a device")
         return tarfile.data_filter(member, folder)
 
@@ -222,12 +209,6 @@ def _untar(archive: Path, room: Path, max_unpacked: int) -> None:
         opened.extractall(room, filter=checked)
         while opened.fileobj.read(CHUNK):  # to the end, where the check sum is
             pass
-
-
-def _check_name(name: str) -> None:
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts:
-        raise ArchiveRefusedError(f"{name!r} would land outside its folder")
 
 
 def _check_size(total: int, max_unpacked: int) -> None:

@@ -128,10 +128,10 @@ def _names_of_coco(path: Path) -> dict[str, Names]:
     """Of a file of COCO's format; empty for another one."""
     categories: dict[Any, str] = {}
     names: dict[str, Names] = {}
-    for key, value in members(path, "categories", "images", "annotations"):
-        if key == "categories":
+    for prefix, value in members(path, "categories.item", "images.item", "annotations.item"):
+        if prefix == "categories.item":
             categories[value["id"]] = value["name"]
-        elif key == "images":
+        elif prefix == "images.item":
             names.setdefault(full_id(value["id"]), Names()).license_id = value.get("license")
         else:
             numbers = [segment.get("category_id") for segment in value.get("segments_info", (value,))]
