@@ -95,7 +95,7 @@ def test_every_encoder_answers_the_same_questions(name, tmp_path):
     before = {key: value.clone() for key, value in model.backbone.named_buffers()}
     model.train()(image, points)["instances"].sum().backward()
     idle = [key for key, p in model.named_parameters() if p.grad is None]
-    assert all("stage4.2.fuse_layers" in key for key in idle), idle  # what HRNet has behind the features taken
+    assert not idle or name == "smp:tu-hrnet_w18", idle  # whose features of stride 8 are not taken
     assert all(torch.equal(value, before[key]) for key, value in model.backbone.named_buffers())
     model.zero_grad()
 
