@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from utils.annotate.assist.assistant import Assistant
 from utils.annotate.document import Settings
 from utils.annotate.editor import Editor
 from utils.annotate.engine import Engine
@@ -59,13 +60,20 @@ class StubModel:
         return StubPredictor()
 
 
-def stub_editor(images: Path, out: Path, masks: Path | None = None) -> Editor:
+def bright(photo: np.ndarray) -> np.ndarray:
+    """A stand-in for a concept model: bright things, as `--assist-from stub:bright`."""
+    return np.clip(cv2.GaussianBlur(photo, (0, 0), 2).mean(axis=2, dtype=np.float32) / 255, 0, 1)
+
+
+def stub_editor(images: Path, out: Path, masks: Path | None = None, assist: str | None = None) -> Editor:
+    """With the stand-in for the click model; `assist` names a concept model, or is empty for one that is trained."""
     project = Project(out, images, ["car", "person"])
     project.lock()
     project.save()
     engine = Engine(StubModel)
     engine.start()
-    return Editor(project, engine, Proposals(masks))
+    assistant = None if assist is None else Assistant(project, ["car"], minutes=0.02, given=assist)
+    return Editor(project, engine, Proposals(masks), assistant)
 
 
 def editor_of(folder: Path) -> Editor:
@@ -122,5 +130,7 @@ if __name__ == "__main__":
             setattr(module, name, int(caches[0]))
     listener = listen("127.0.0.1", int(port))
     print(f"http://127.0.0.1:{listener.getsockname()[1]}/", flush=True)
-    app = server.create_app(stub_editor(Path(images), Path(out)))
-    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+    served = stub_editor(Path(images), Path(out), assist=os.environ.get("STUB_ASSIST"))
+    if served.assistant is not None:
+        served.assistant.start()
+    uvicorn.Server(uvicorn.Config(server.create_app(served), log_level="warning")).run(sockets=[listener])

@@ -66,7 +66,8 @@ CLICK = {"op": "click", "y": 20, "x": 30, "positive": True}
 def test_an_interaction(client, editor):
     project = client.get("/api/project").json()
     assert [picture["name"] for picture in project["pictures"]] == ["a.png", "b.png"]
-    assert project["labels"] == [{"name": "car", "colour": "#56b4e9"}, {"name": "person", "colour": "#e69f00"}]
+    assert [(label["name"], label["colour"]) for label in project["labels"]] == [
+        ("car", "#56b4e9"), ("person", "#e69f00")]
     picture_id = project["pictures"][0]["id"]
     state = client.get(f"/api/pictures/{picture_id}").json()
     state = post(client, picture_id, state["revision"], **CLICK).json()

@@ -14,10 +14,12 @@ from typing import Any
 
 from utils.files import UserError, existing_file, shown_name, tolerant_output
 
-from .editor import Editor
+from .assist.assistant import Assistant
+from .editor import IMPORTED, Editor
 from .engine import CheckpointModel, Engine, no_model
 from .errors import AnnotationError
 from .export import FORMATS, ONLY, counted, export
+from .import_job import forget_uploads
 from .import_objects import KINDS as IMPORT_KINDS
 from .import_objects import import_objects
 from .project import Project
@@ -53,6 +55,13 @@ def _serve_parser() -> argparse.ArgumentParser:
     group.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of an exported network's numbers "
                        "(default: %(default)s)")
     group.add_argument("--without-model", action="store_true", help="brush, region and proposals only")
+    group = parser.add_argument_group("proposals of a model that learns from the finished pictures")
+    group.add_argument("--assist", nargs="*", metavar="LABEL", help="learn these classes; without a name, all")
+    group.add_argument("--assist-from", metavar="MODEL", help="propose masks of this model without training: people, a "
+                       "model of utils.segment (.pth), or module:attribute, called with a photo, giving probabilities; "
+                       "they get the label of --assist, or the first one")
+    group.add_argument("--assist-minutes", type=float, default=1.0, metavar="MINUTES", help="longest time of a "
+                       "training (default: %(default)g)")
     group = parser.add_argument_group("serving")
     group.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
     group.add_argument("--host", default="127.0.0.1", help="address to listen on; browsers show a one-time token. "
@@ -138,10 +147,16 @@ def _serve(arguments: Sequence[str]) -> None:
         failures.append(sentence)
         running.should_exit = True
 
+    if editor.assistant is not None:
+        editor.assistant.start()
     editor.engine.start(stop if not options.without_model else lambda sentence: None)
     if options.open:
         threading.Timer(1.0, webbrowser.open, [address()]).start()
-    running.run(sockets=[listener])
+    try:
+        running.run(sockets=[listener])
+    finally:
+        if editor.assistant is not None:
+            editor.assistant.close()
     if failures:
         raise AnnotationError(f"{failures[0]} Mend that, or start --without-model.")
 
@@ -154,17 +169,28 @@ def _editor(options: argparse.Namespace) -> Editor:
         existing_file(options.checkpoint)
     out = options.out or images.with_name(images.name + "_annotations")
     labels = [label for label in options.labels.split(",") if label.strip()]
-    proposals = Proposals(options.masks, options.masks_are)
-    project = Project(out, images, labels, options.recursive)
+    project = Project(out, images, [*labels, *(options.assist or ())], options.recursive)
+    imported = out / IMPORTED
+    proposals = Proposals(options.masks or (imported if imported.is_dir() else None), options.masks_are)
     project.lock()
     project.save()
+    forget_uploads(out)
     print(f"{counted(len(project.pictures))} of {shown_name(images)}, saved to {shown_name(out.resolve())}", flush=True)
     load = no_model if options.without_model else partial(
         CheckpointModel, options.checkpoint, runtime=options.runtime, precision=options.precision)
-    editor = Editor(project, Engine(load), proposals)
+    editor = Editor(project, Engine(load), proposals, _assistant(options, project))
     for remark in filter(None, (project.left_out, *editor.problems)):
         print(remark, flush=True)
     return editor
+
+
+def _assistant(options: argparse.Namespace, project: Project) -> Assistant | None:
+    if options.assist is None and options.assist_from is None:
+        return None
+    if options.assist_minutes <= 0:
+        raise AnnotationError("A training takes longer than no time; give --assist-minutes above 0.")
+    labels = options.assist or ([project.labels[0].name] if options.assist_from else [])
+    return Assistant(project, labels, options.assist_minutes, options.assist_from or "")
 
 
 def listen(host: str, port: int) -> socket.socket:

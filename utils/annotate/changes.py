@@ -122,7 +122,9 @@ def _need_active(document: Document, purpose: str) -> None:
 def read_click(change: Change, document: Document, shape: Shape) -> Step:
     """A click on a pixel of the picture."""
     y, x = (whole(change, name, 0, side - 1) for name, side in zip("yx", shape, strict=True))
-    return {"y": y, "x": x, "positive": flag(change, "positive"), **new_object(change, document)}
+    is_on_proposal = document.active is None and change.get("proposal") is not None
+    proposal = {"proposal": _proposal(change, document.settled)} if is_on_proposal else {}
+    return {"y": y, "x": x, "positive": flag(change, "positive"), **new_object(change, document), **proposal}
 
 
 def _need_inside(line: list[list[float]], shape: Shape) -> None:
@@ -193,33 +195,38 @@ def read_region(change: Change, document: Document, shape: Shape) -> Step:
     return {"adds": adds, "points": line, **new_object(change, document)}
 
 
-def _taken(document: Document) -> set[int | None]:
-    return {target.proposal for target in (*document.objects, document.active) if target is not None}
-
-
-def _proposal(change: Change, taken: set[int | None]) -> int:
+def _proposal(change: Change, settled: set[int]) -> int:
     chosen = whole(change, "proposal", 0, 2**31)
-    if chosen in taken:
-        raise AnnotationError("This proposal has been taken already.", "taken_proposal")
+    if chosen in settled:
+        raise AnnotationError("This proposal has been taken already, or rejected.", "taken_proposal")
     return chosen
 
 
 def read_take_proposal(change: Change, document: Document, shape: Shape) -> Step:
     """A proposal that hasn't been taken."""
-    chosen = _proposal(change, _taken(document))
+    chosen = _proposal(change, document.settled)
     return {"proposal": chosen, "label": label_name(change.get("label")), "settings": settings(change)}
 
 
 def read_accept_proposals(change: Change, document: Document, shape: Shape) -> Step:
     """Several of them, each once."""
-    numbers = change.get("proposals")
-    if not isinstance(numbers, list) or not PROPOSALS.low <= len(numbers) <= PROPOSALS.high:
-        raise AnnotationError("There are no proposals to accept.")
-    taken = _taken(document)
-    proposals = [{"proposal": _proposal({"proposal": chosen}, taken)} for chosen in numbers]
-    if len({proposal["proposal"] for proposal in proposals}) < len(proposals):
-        raise AnnotationError("A proposal can be accepted once only.")
+    proposals = [{"proposal": chosen} for chosen in _several(change, document)]
     return {"label": label_name(change.get("label")), "proposals": proposals}
+
+
+def read_reject_proposals(change: Change, document: Document, shape: Shape) -> Step:
+    """Several of them, each once."""
+    return {"rejected": _several(change, document)}
+
+
+def _several(change: Change, document: Document) -> list[int]:
+    numbers, settled = change.get("proposals"), document.settled
+    if not isinstance(numbers, list) or not PROPOSALS.low <= len(numbers) <= PROPOSALS.high:
+        raise AnnotationError("There are no proposals to accept or reject.")
+    chosen = [_proposal({"proposal": each}, settled) for each in numbers]
+    if len(set(chosen)) < len(chosen):
+        raise AnnotationError("A proposal can be accepted or rejected once only.")
+    return chosen
 
 
 def read_nothing(change: Change, document: Document, shape: Shape) -> Step:

@@ -4,12 +4,13 @@ They are the `complete` of a row in `operations.OPERATIONS`, and work on an Open
 """
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import masks
-from .document import Step, begin, finish, prompt_of
+from .document import InitialMask, Step, begin, finish, prompt_of
 from .errors import AnnotationError
 from .prompts import as_clicks
 
@@ -20,12 +21,39 @@ if TYPE_CHECKING:
 def prompted(work: OpenPicture, step: Step) -> Step:
     """A prompt: the model's mask, and the manual edits without what the prompt contradicts."""
     active = work.document.active
+    if "proposal" in step:
+        step = _on_proposal(work, step, "initial")
     if active and active.edits:
         kept = edits = work.masks.edits(active.edits)
         for y, x, is_positive in as_clicks(prompt_of(step), work.shape):
             kept = masks.without_edit_at(kept, y, x, is_positive)
         step = step if kept is edits else {**step, "edits": work.masks.put_edits(kept)}
     return {**step, "mask": work.masks.put(work.render(work.draft(step)))}
+
+
+def _on_proposal(work: OpenPicture, step: Step, field: str) -> Step:
+    """A step that begins an object with a proposal: its mask's name in a field, and its own label if it has one."""
+    mask = work.protected(finish(work.document), work.proposal(step["proposal"]))
+    name = work.masks.put(mask)
+    if name is None:
+        raise AnnotationError("Nothing is left of this proposal: finished objects cover it.", "covered_proposal")
+    return {**step, **work.label_of(step["proposal"]), field: name}
+
+
+def without_prompt(work: OpenPicture, step: Step) -> Step:
+    """The object in work without one of its prompts; what was merged into a proposal is merged anew without it."""
+    active = work.document.work
+    begun = work.session.beginning_of(active)
+    if begun is None:
+        return rendered(work, step)
+    prompts = active.prompts[: step["index"]] + active.prompts[step["index"] + 1 :]
+    before = name = begun
+    for count, prompt in enumerate(prompts):
+        before = name
+        initial = InitialMask(name, count) if name else None
+        name = work.masks.put(work.render(work.with_active(replace(active, prompts=(*prompts[:count], prompt),
+                                                                   initial=initial))))
+    return {**step, "mask": name, "initial": before}
 
 
 def rendered(work: OpenPicture, step: Step) -> Step:
@@ -51,11 +79,14 @@ def drawn(work: OpenPicture, step: Step) -> Step:
 
 def proposed(work: OpenPicture, step: Step) -> Step:
     """A proposal as the beginning of an object."""
-    mask = work.protected(finish(work.document), work.proposal(step["proposal"]))
-    name = work.masks.put(mask)
-    if name is None:
-        raise AnnotationError("Nothing is left of this proposal: finished objects cover it.", "covered_proposal")
-    return {**step, "mask": name}
+    return _on_proposal(work, step, "mask")
+
+
+def rejected(work: OpenPicture, step: Step) -> Step:
+    """Proposals that there are."""
+    for number in step["rejected"]:
+        work.proposal(number)
+    return step
 
 
 def all_proposed(work: OpenPicture, step: Step) -> Step:
@@ -69,5 +100,5 @@ def all_proposed(work: OpenPicture, step: Step) -> Step:
             name = work.masks.put(mask)
             if name is not None:
                 work.masks.expect(name, mask)
-                taken.append({**proposal, "mask": name})
+                taken.append({**proposal, **work.label_of(proposal["proposal"]), "mask": name})
     return {**step, "proposals": taken}

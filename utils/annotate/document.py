@@ -92,6 +92,11 @@ class Target:
         """Whether the mask is the model's answer to prompts."""
         return len(self.prompts) > self.prompts_before_initial
 
+    @property
+    def merges(self) -> bool:
+        """Of the model's answer to the last prompt only the connected change under it counts, see `masks.merged`."""
+        return self.proposal is not None and self.needs_model and self.prompts[-1].kind in ("click", "stroke")
+
 
 @dataclass(frozen=True)
 class Document:
@@ -106,6 +111,7 @@ class Document:
         note: what the reviewer wrote.
         next_id: for the next object.
         spent: prompts made so far, those included that were deleted later.
+        rejected: numbers of the proposals that the person doesn't want.
     """
 
     objects: tuple[Target, ...] = ()
@@ -116,6 +122,13 @@ class Document:
     note: str = ""
     next_id: int = 1
     spent: int = 0
+    rejected: tuple[int, ...] = ()
+
+    @property
+    def settled(self) -> set[int]:
+        """The numbers of the proposals that were taken or rejected."""
+        taken = (target.proposal for target in (*self.objects, self.active) if target)
+        return {*self.rejected, *(number for number in taken if number is not None)}
 
     @property
     def work(self) -> Target:
@@ -161,12 +174,17 @@ def prompt_of(step: Step) -> Prompt:
 
 
 def add_prompt(document: Document, step: Step) -> Document:
-    """A click, box, stroke or lasso."""
+    """A click, box, stroke or lasso; on the object in work, a new one, or a proposal."""
     document = begin(document, step)
     active = document.work
+    if "proposal" in step:
+        active = replace(active, mask=step.get("initial"), proposal=step["proposal"])
+        document = replace(document, active=active)
     initial = active.initial
     if active.mask and (active.is_edited or not (active.prompts or initial)):
         initial = InitialMask(active.mask, len(active.prompts))  # the model shall see the manual edits
+    elif active.proposal is not None:  # each prompt is merged into the mask before it
+        initial = InitialMask(active.mask, len(active.prompts)) if active.mask else None
     document = _changed(document, prompts=(*active.prompts, prompt_of(step)), mask=step["mask"], initial=initial,
                         edits=step.get("edits", active.edits), is_edited=False)
     return replace(document, spent=document.spent + 1)
@@ -176,9 +194,11 @@ def delete_prompt(document: Document, step: Step) -> Document:
     """The object without one of its prompts."""
     active, index = document.work, step["index"]
     initial = active.initial
-    if initial and index < initial.prompts:
-        initial = replace(initial, prompts=initial.prompts - 1)
     prompts = active.prompts[:index] + active.prompts[index + 1 :]
+    if "initial" in step:
+        initial = InitialMask(step["initial"], max(0, len(prompts) - 1)) if step["initial"] else None
+    elif initial and index < initial.prompts:
+        initial = replace(initial, prompts=initial.prompts - 1)
     return _changed(document, prompts=prompts, initial=initial, mask=step["mask"])
 
 
@@ -205,12 +225,17 @@ def take_proposal(document: Document, step: Step) -> Document:
     return _changed(document, mask=step["mask"], initial=InitialMask(step["mask"], 0), proposal=step["proposal"])
 
 
+def reject_proposals(document: Document, step: Step) -> Document:
+    """Proposals that aren't wanted."""
+    return replace(document, rejected=(*document.rejected, *step["rejected"]))
+
+
 def accept_proposals(document: Document, step: Step) -> Document:
-    """Proposals as finished objects."""
+    """Proposals as finished objects; each may have a label of its own."""
     document = finish(document)
     objects = tuple(
-        Target(number, step["label"], mask=proposal["mask"], initial=InitialMask(proposal["mask"], 0),
-               proposal=proposal["proposal"])
+        Target(number, proposal.get("label", step["label"]), mask=proposal["mask"],
+               initial=InitialMask(proposal["mask"], 0), proposal=proposal["proposal"])
         for number, proposal in enumerate(step["proposals"], start=document.next_id))
     return replace(document, objects=(*document.objects, *objects), next_id=document.next_id + len(objects),
                    is_done=document.is_done and not objects, review="" if objects else document.review)

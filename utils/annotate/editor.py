@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,10 +15,12 @@ import numpy as np
 from utils.images import Photo, encode_png
 
 from . import masks
+from .assist.assistant import Assistant
 from .cache import ByteCache
 from .changes import Change
 from .engine import Engine
 from .errors import AnnotationError, ConflictError, NotFoundError, UnreadableError, saving
+from .import_job import take_in
 from .open_picture import OpenPicture
 from .operations import read
 from .pictures import Picture, read_picture
@@ -30,6 +33,7 @@ OUTLINE_CACHE_BYTES = 32 * 2**20
 KEPT_PICTURES = 4
 PROBABILITY_SIDE = 1024  # the page's probability map has sides of at most so many pixels
 MAX_OUTLINES = 500  # asked for at once
+IMPORTED = "proposals"  # in the output folder: label maps of proposals that were taken in
 CHANGE_ID = re.compile(r"[0-9A-Za-z-]{8,64}")
 
 
@@ -40,12 +44,15 @@ class Editor:
         project: the folders.
         engine: the model.
         proposals: masks to start from.
+        assistant: learns from finished pictures and proposes masks.
     """
 
-    def __init__(self, project: Project, engine: Engine, proposals: Proposals | None = None) -> None:
+    def __init__(self, project: Project, engine: Engine, proposals: Proposals | None = None,
+                 assistant: Assistant | None = None) -> None:
         self.project = project
         self.engine = engine
         self.proposals = proposals or Proposals()
+        self.assistant = assistant
         self._reading = threading.Lock()
         self._images: ByteCache[Photo] = ByteCache(IMAGE_CACHE_BYTES, size=lambda photo: photo.pixels.nbytes)
         self._outlines: ByteCache[dict[str, Any]] = ByteCache(
@@ -59,6 +66,8 @@ class Editor:
     def rescan(self) -> None:
         """Looks for new pictures and their masks."""
         self.project.rescan()
+        if self.assistant is not None:
+            self.assistant.renew()
         self.problems = self.proposals.pair(self.project.pictures.values())
 
     def image(self, picture: Picture) -> np.ndarray:
@@ -90,7 +99,7 @@ class Editor:
                 photo = self._photo(picture)
                 self._open[picture_id] = OpenPicture(
                     self.project, picture, lambda: self.image(picture), photo.pixels.shape[:2], self.engine,
-                    self.proposals, self._outlines, self._progress, photo.notes)
+                    self.proposals, self._outlines, self._progress, photo.notes, self.assistant)
             except UnreadableError as error:
                 self.project.mark_unreadable(picture)
                 error.values["backup"] = error.code == "damaged_session" and bool(self.project.read_backup(picture))
@@ -104,6 +113,9 @@ class Editor:
     def open(self, picture_id: str) -> dict[str, Any]:
         """The state of a picture, and the model ready for clicks on it."""
         work = self.opened(picture_id)
+        work.renew_guesses()
+        if self.assistant is not None:
+            self.assistant.look_ahead(picture_id)
         self.engine.prepare(work.picture.id, work.image)
         return work.state()
 
@@ -185,10 +197,29 @@ class Editor:
                 work.change(check_change(change, work.session, self.project.key))
             finally:
                 self.work = None
+            if self.assistant is not None:
+                self.assistant.changed(work.picture, work.session, work.guesses)
         return {**work.state(), "milliseconds": round((time.perf_counter() - started) * 1000)}
 
     def _progress(self, text: str, done: int, total: int) -> None:
         self.work = {"text": text, "done": done, "total": total}
+
+    def import_objects(self, source: Path, format_name: str, kind: str) -> dict[str, Any]:
+        """Takes in objects or proposals of a file or folder; see import_job.take_in."""
+        imported = self.project.out / IMPORTED
+        if kind == "proposals" and self.proposals.folder not in (None, imported):
+            raise AnnotationError("Proposals come from the folder that was given by --masks; start without it to take "
+                                  "in others.", "other_masks")
+        self._progress("Taking in objects", 0, 0)
+        try:
+            found = take_in(self.project, source, format_name, kind)
+        finally:
+            self.work = None
+            self._open.clear()  # their sessions may have changed
+        if kind == "proposals":
+            self.proposals = Proposals(imported)
+        self.rescan()
+        return found
 
     def restore(self, picture_id: str) -> dict[str, Any]:
         """Puts the last good session in the place of a damaged one, which goes to the trash."""

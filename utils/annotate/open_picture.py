@@ -2,12 +2,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 
 from . import masks
+from .assist.assistant import Assistant
+from .assist.guesses import Guesses
 from .cache import ByteCache
 from .changes import Change
 from .document import Document, Prompt, Step, Target
@@ -36,6 +39,7 @@ class OpenPicture:
         outlines: cache of what the page draws, shared by all pictures.
         progress: told (what happens, how many are done, of how many) by a change that takes long.
         notes: about the file, for the person.
+        assistant: gives what a concept model proposes.
 
     Raises:
         UnreadableError: the picture or its session can't be read, or they don't fit each other.
@@ -43,14 +47,22 @@ class OpenPicture:
 
     def __init__(self, project: Project, picture: Picture, image: Callable[[], np.ndarray], shape: tuple[int, int],
                  engine: Engine, proposals: Proposals, outlines: ByteCache[dict[str, Any]], progress: Progress,
-                 notes: Iterable[str] = ()) -> None:
+                 notes: Iterable[str] = (), assistant: Assistant | None = None) -> None:
         self.project, self.picture, self.image, self.shape = project, picture, image, shape
         self.engine, self._proposals, self._outlines, self.progress = engine, proposals, outlines, progress
         self._notes = tuple(notes)
+        self._assistant, self.guesses = assistant, Guesses()
         self._covered: int | None = None  # the answer to the last change says so, once
         self.masks = project.masks(picture)
         self.session = self._read()
         self.masks.delete_unreferenced(self.session.mask_files())
+        self.renew_guesses()
+
+    def renew_guesses(self) -> None:
+        """Takes the concept model's present proposals, as long as nothing was done on the picture."""
+        if self._assistant is not None:
+            is_untouched = all(step["op"] == "import" for step in self.session.steps)
+            self.guesses = self._assistant.guesses(self.picture, self.shape, is_untouched)
 
     def _read(self) -> Session:
         height, width = self.shape
@@ -106,11 +118,18 @@ class OpenPicture:
         """The document after a step whose mask isn't known yet."""
         return apply(self.document, {**step, "mask": None})
 
+    def with_active(self, target: Target) -> Document:
+        """The document with another object in work."""
+        return replace(self.document, active=target)
+
     def render(self, document: Document) -> np.ndarray:
         """The mask bool (H, W) of the object in work: the model's or the initial one, edited, the others protected."""
         active = document.work
         if active.needs_model:
             mask = self.ask(self.engine.mask, active)
+            if active.merges:
+                before = self.masks.mask(active.initial.mask) if active.initial else np.zeros(self.shape, bool)
+                mask = masks.merged(before, mask, as_clicks(active.prompts[-1], self.shape))
         elif active.initial:
             mask = self.masks.mask(active.initial.mask)
         else:
@@ -137,8 +156,24 @@ class OpenPicture:
         return self.masks.cover(_masks_of(document))
 
     def proposal(self, number: int) -> np.ndarray:
-        """A proposed mask, bool (H, W)."""
-        return self._proposals.mask(self.picture, number, self.shape)
+        """A proposed mask, bool (H, W).
+
+        Raises:
+            NotFoundError: there is no such proposal.
+        """
+        part, (top, left, bottom, right) = self._proposed(number)
+        mask = np.zeros(self.shape, bool)
+        mask[top:bottom, left:right] = part
+        return mask
+
+    def _proposed(self, number: int) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+        guess = self.guesses.objects.get(number)
+        return (guess.part(), guess.box) if guess else self._proposals.part(self.picture, number, self.shape)
+
+    def label_of(self, number: int) -> dict[str, str]:
+        """{"label": key} of a concept model's proposal; others have none of their own."""
+        guess = self.guesses.objects.get(number)
+        return {"label": guess.label} if guess else {}
 
     # ------------------------------------------------------------------------------------------ what the page gets
 
@@ -160,18 +195,24 @@ class OpenPicture:
             "active": self._active_state(document.active),
             "objects": [self._object_state(target) for target in document.objects],
             "proposals": proposals,
+            "guesses": {str(number): {"label": self.project.label_name(guess.label), "sure": round(guess.sure, 3)}
+                        for number, guess in self.guesses.objects.items() if number in proposals},
+            "gated": 0 if document.is_done else self.guesses.hidden,
             "notice": " ".join([*self._notes, *([notice] if notice else [])]) or None,
             "covered_by": self._covered,
         }
 
     def _proposals_left(self) -> tuple[list[int], str | None]:
         """Proposals that weren't taken; or why there are none, which doesn't stop work on the picture."""
-        used = {target.proposal for target in (*self.document.objects, self.document.active) if target}
+        settled = self.document.settled
+        guesses = [number for number in self.guesses.visible if number not in settled]
+        if self.document.is_done:
+            guesses = []  # whoever marks a picture as done has seen them
         try:
             numbers = self._proposals.numbers(self.picture, self.shape)
         except AnnotationError as error:
-            return [], str(error)
-        return [number for number in numbers if number not in used], None
+            return guesses, str(error)
+        return [*(number for number in numbers if number not in settled), *guesses], None
 
     def _object_state(self, target: Target) -> dict[str, Any]:
         return {"id": target.id, "label": self.project.label_name(target.label), "mask": target.mask,
@@ -206,7 +247,7 @@ class OpenPicture:
 
     def proposal_outline(self, number: int) -> dict[str, Any]:
         """A proposal as the page draws it."""
-        part, (top, left, _, _) = self._proposals.part(self.picture, number, self.shape)
+        part, (top, left, _, _) = self._proposed(number)
         return masks.describe(part, (top, left))
 
     def outlines(self, names: Iterable[str], numbers: Iterable[int]) -> dict[str, Any]:
@@ -225,7 +266,12 @@ class OpenPicture:
         document = self.draft(step)
         target, before = document.work, self.document.active
         mask = self.masks.mask(before.mask) if before and before.mask else None
+        if "proposal" in step:
+            mask = self.proposal(step["proposal"])
         found = self.engine.preview(self.picture.id, self.image, self.shape, target, mask)
+        if target.merges:
+            empty = np.zeros(self.shape, bool)
+            found = masks.merged(empty if mask is None else mask, found, as_clicks(target.prompts[-1], self.shape))
         is_protected = document.protects and document.objects
         return masks.without(found, self.masks.cover_if_known(_masks_of(document)) if is_protected else None)
 

@@ -41,7 +41,7 @@ class Operation:
 
 _LINE = {"points": changes.POINTS}
 _DELETE_PROMPT = Operation("deletion of a click", changes.read_delete_prompt, document.delete_prompt,
-                           completions.rendered, needs_model=True)
+                           completions.without_prompt, needs_model=True)
 
 OPERATIONS: dict[str, Operation] = {
     "click": Operation("click", changes.read_click, document.add_prompt, completions.prompted, needs_model=True),
@@ -59,6 +59,8 @@ OPERATIONS: dict[str, Operation] = {
     "take proposal": Operation("proposal", changes.read_take_proposal, document.take_proposal, completions.proposed),
     "accept proposals": Operation("accepted proposals", changes.read_accept_proposals, document.accept_proposals,
                                   completions.all_proposed, limits={"proposals": changes.PROPOSALS}),
+    "reject proposals": Operation("rejected proposals", changes.read_reject_proposals, document.reject_proposals,
+                                  completions.rejected, limits={"proposals": changes.PROPOSALS}),
     "import": Operation("import", changes.read_nothing, document.accept_proposals),
     "settings": Operation("model settings", changes.read_settings, document.change_settings, completions.rendered,
                           needs_model=True, limits=changes.SETTINGS),

@@ -41,11 +41,13 @@ class Label:
         name: as people read it.
         colour: #rrggbb.
         key: by which sessions know it; stays when it is renamed.
+        separate: each connected component of what a concept model proposes is an object of its own.
     """
 
     name: str
     colour: str
     key: str
+    separate: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,9 @@ class Project:
             raise AnnotationError(f"{shown_name(self.out)} is not the output folder of an annotation project.")
         self.images = Path(images) if images is not None else (self.out / remembered["images"])
         self.is_recursive = remembered.get("recursive", False) if recursive is None else recursive
-        self.labels = [Label(label["name"], label["colour"], label.get("key", label["name"]))
-                       for label in remembered.get("labels", [])]
-        self._merged: dict[str, str] = dict(remembered.get("merged", {}))
+        self.labels = [Label(label["name"], label["colour"], label.get("key", label["name"]),
+                             bool(label.get("separate", False))) for label in remembered.get("labels", [])]
+        self.merged: dict[str, str] = dict(remembered.get("merged", {}))
         for name in labels:
             self._add_label(name)
         if not self.labels:
@@ -120,7 +122,7 @@ class Project:
             "images": str(self.images.resolve()),
             "recursive": self.is_recursive,
             "labels": [vars(label) for label in self.labels],
-            "merged": self._merged,
+            "merged": self.merged,
         }
         with saving("The project"):
             write_json(self.out / "project.json", settings, durable=True, indent=1)
@@ -163,13 +165,13 @@ class Project:
     @contextlib.contextmanager
     def _all_or_nothing(self) -> Any:
         """Saves what was changed about labels, or takes it back."""
-        before = list(self.labels), dict(self._merged)
+        before = list(self.labels), dict(self.merged)
         try:
             yield
-            if (self.labels, self._merged) != before:
+            if (self.labels, self.merged) != before:
                 self.save()
         except BaseException:
-            self.labels, self._merged = before
+            self.labels, self.merged = before
             raise
 
     def _add_label(self, name: str, colour: str | None = None) -> Label:
@@ -177,7 +179,7 @@ class Project:
         known = self._named(name)
         if known:
             return known
-        keys = {label.key for label in self.labels} | set(self._merged)
+        keys = {label.key for label in self.labels} | set(self.merged)
         key = next(key for key in (name, *(f"{name} ({n})" for n in range(2, len(keys) + 3))) if key not in keys)
         label = Label(name, _colour(colour) if colour else self._free_colour(), key)
         self.labels = [*self.labels, label]
@@ -193,8 +195,9 @@ class Project:
                 for turn in turns)
         return next(colour for colour in (*COLOURS, *more) if colour not in used)
 
-    def change_label(self, name: str, to: str | None = None, colour: str | None = None) -> None:
-        """Renames a class, merges it into another whose name it gets, or gives it another colour.
+    def change_label(self, name: str, to: str | None = None, colour: str | None = None,
+                     separate: bool | None = None) -> None:
+        """Renames a class, merges it into another whose name it gets, gives it another colour, or sets `separate`.
 
         Sessions know classes by their keys, so this is one file, and undo goes on as before.
 
@@ -204,12 +207,13 @@ class Project:
         """
         label = self._known(name)
         with self._all_or_nothing():
-            new = replace(label, colour=_colour(colour) if colour else label.colour)
+            new = replace(label, colour=_colour(colour) if colour else label.colour,
+                          separate=label.separate if separate is None else separate)
             other = self._named(label_name(to)) if to is not None else None
             if to is not None and other is None:
                 new = replace(new, name=label_name(to))
             if other is not None and other != label:
-                self._merged = {**self._merged, label.key: other.key}
+                self.merged = {**self.merged, label.key: other.key}
             kept = [new if known == label else known for known in self.labels]
             self.labels = [known for known in kept if other in (None, label) or known != new]
 
@@ -245,9 +249,9 @@ class Project:
     def label_name(self, key: str) -> str:
         """The name of the class of a key; the key itself for one that was deleted."""
         seen = set()
-        while key in self._merged and key not in seen:
+        while key in self.merged and key not in seen:
             seen.add(key)
-            key = self._merged[key]
+            key = self.merged[key]
         return next((label.name for label in self.labels if label.key == key), key)
 
     # ------------------------------------------------------------------------------------------ pictures and sessions

@@ -57,16 +57,16 @@ class Proposals:
     def __init__(self, folder: Path | None = None, kind: str = "auto") -> None:
         if folder is not None and not folder.is_dir():
             raise AnnotationError(f"The folder of masks {shown_name(folder)} doesn't exist.")
-        self._folder = folder
+        self.folder = folder
         self._kind = kind
         self._masks: dict[str, Path] = {}
         self._maps: ByteCache[Labels] = ByteCache(CACHE_BYTES, size=lambda labels: labels.values.nbytes)
 
     def pair(self, pictures: Iterable[Picture]) -> tuple[str, ...]:
         """Finds the mask of each picture; gives a sentence for each that can't be told."""
-        if self._folder is None:
+        if self.folder is None:
             return ()
-        found = pair_by_name([Path(picture.name) for picture in pictures], list_pictures(self._folder).pictures)
+        found = pair_by_name([Path(picture.name) for picture in pictures], list_pictures(self.folder).pictures)
         self._masks = {name.as_posix(): path for name, path in found.masks.items()}
         return found.problems
 
@@ -98,7 +98,7 @@ class Proposals:
         """
         labels = self._labels(picture, shape)
         if labels is None or number not in labels.boxes:
-            raise NotFoundError("There is no such proposal.")
+            raise NotFoundError("There is no such proposal (any more).", "no_proposal")
         top, left, bottom, right = labels.boxes[number]
         return labels.values[top:bottom, left:right] == number, labels.boxes[number]
 

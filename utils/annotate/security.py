@@ -25,6 +25,7 @@ App = Callable[[Scope, Callable, Callable], Awaitable[None]]
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 MAX_BODY_BYTES = 2 * 2**20
+UPLOAD = "/api/import", "application/octet-stream"  # the path and type of files, which may be larger
 COOKIE = "annotate_{port}"  # one a server: browsers send cookies to every port of a machine
 POLICY = "; ".join([
     "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' blob:", "connect-src 'self'",
@@ -98,7 +99,8 @@ class SameSite:
         is_link = method == "GET" and path == "/" and headers.get("sec-fetch-mode") == "navigate"
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") and not is_link:
             return "The request comes from a foreign page."
-        if method not in ("GET", "HEAD") and headers.get("content-type", "").split(";")[0] != "application/json":
+        kind = headers.get("content-type", "").split(";")[0]  # both are none that a form of a foreign page can send
+        if method not in ("GET", "HEAD") and kind != "application/json" and (path, kind) != UPLOAD:
             return "Changes are sent as JSON."
         return None
 
@@ -111,14 +113,16 @@ def _host_name(host: str) -> str | None:
 
 
 class BodyLimit:
-    """Refuses bodies of more than MAX_BODY_BYTES, declared or not."""
+    """Refuses bodies of more than MAX_BODY_BYTES, declared or not; uploads have their own limit."""
 
     def __init__(self, app: App) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Callable, send: Callable) -> None:
         """One connection, as ASGI has it."""
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+        is_upload = scope["type"] == "http" and (
+            scope["path"], Headers(scope=scope).get("content-type", "").split(";")[0]) == UPLOAD
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD") or is_upload:
             await self.app(scope, receive, send)
             return
         body, more = b"", True

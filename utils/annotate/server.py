@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,13 +16,17 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from utils.files import UserError
 from utils.images import encode_jpeg
 
 from . import operations
+from .assist.assistant import Assistant
 from .cache import ByteCache
 from .editor import Editor
-from .errors import AnnotationError, NotFoundError
+from .errors import AnnotationError, NotFoundError, saving
 from .export_job import ExportJob
+from .import_job import opened_upload, path_within, read_request, received
+from .import_objects import PLANS
 from .pictures import Picture, thumbnail
 from .security import LOOPBACK, BodyLimit, SafeHeaders, SameSite, TokenGate, refusal
 from .statistics import statistics
@@ -54,6 +60,7 @@ def create_app(
     service = _Service(editor)
     app: Any = Starlette(routes=service.routes(), exception_handlers={
         AnnotationError: lambda request, error: JSONResponse(error.body(), error.status),
+        UserError: lambda request, error: refusal(f"{error}.", 400),
         HTTPException: lambda request, error: refusal(f"{error.detail}.", error.status_code),
         Exception: _unforeseen,
     })
@@ -77,6 +84,7 @@ class _Service:
         self._editing, self._reading, self._previewing = (ThreadPoolExecutor(1) for _ in range(3))
         self._thumbnails: ByteCache[bytes] = ByteCache(THUMBNAIL_CACHE_BYTES, size=len)
         self._export = ExportJob(editor.project.out)
+        self._is_importing = False
         self._changes = 0  # that wait or are being carried out
         self._hover = 0  # number of the last preview that was asked for
         self._page = {path.name: path.read_bytes() for path in PAGE.iterdir() if path.suffix in PAGE_TYPES}
@@ -94,6 +102,10 @@ class _Service:
             Route("/api/labels", self.add_label, methods=["POST"]),
             Route("/api/labels/change", self.change_label, methods=["POST"]),
             Route("/api/labels/delete", self.delete_label, methods=["POST"]),
+            Route("/api/import", self.take_in, methods=["POST"]),
+            Route("/api/assist", self.show_assist),
+            Route("/api/assist", self.command_assist, methods=["POST"]),
+            Route("/api/assist/files/{name:str}", self.download_assist),
             Route("/api/export", self.start_export, methods=["POST"]),
             Route("/api/export/{name:str}", self.download),
             Route(picture, self.show_picture),
@@ -137,6 +149,8 @@ class _Service:
             "labels": self._labels(),
             "pictures": await self._edit(lambda: [self._listed(each) for each in self.project.pictures.values()]),
             "formats": self._export.formats,
+            "import_formats": list(PLANS),
+            "assist": self.editor.assistant is not None,
             "operations": operations.described(),
             "limits": operations.limits(),
             "left_out": " ".join([*filter(None, [self.project.left_out]), *self.editor.problems]) or None,
@@ -144,18 +158,21 @@ class _Service:
         return JSONResponse(content, headers=FRESH)
 
     def _labels(self) -> list[dict[str, str]]:
-        return [{"name": label.name, "colour": label.colour} for label in self.project.labels]
+        return [{"name": label.name, "colour": label.colour, "separate": label.separate}
+                for label in self.project.labels]
 
     def _listed(self, picture: Picture) -> dict[str, Any]:
         known = self.project.summary(picture)
+        mark = self.editor.assistant.mark(picture) if self.editor.assistant else {}
         return {"id": picture.id, "name": picture.shown_name, "status": known.status, "objects": known.objects,
-                "clicks": known.clicks}
+                "clicks": known.clicks, **mark}
 
     async def show_status(self, request: Request) -> Response:
         """What goes on: the model, an export, and the revision of the picture that the page shows."""
         revision = self.editor.revision(request.query_params.get("picture", ""))
         content = {"model": self.editor.engine.status(), "job": self._export.state, "work": self.editor.work,
-                   "revision": revision, "project": self.project.key}
+                   "revision": revision, "project": self.project.key,
+                   "assist": self.editor.assistant.status() if self.editor.assistant else None}
         return JSONResponse(content, headers=FRESH)
 
     async def show_statistics(self, request: Request) -> Response:
@@ -171,19 +188,24 @@ class _Service:
     async def add_label(self, request: Request) -> Response:
         """A new class."""
         label = await _fields(request, "name", "colour")
-        await self._edit(self.project.add_label, label["name"], label["colour"])
-        return JSONResponse({"labels": self._labels()})
+        return await self._change_labels(self.project.add_label, label["name"], label["colour"])
 
     async def change_label(self, request: Request) -> Response:
         """A class gets another name or colour, or becomes another one."""
         label = await _fields(request, "name", "to", "colour")
-        await self._edit(self.project.change_label, label["name"], label["to"], label["colour"])
-        return JSONResponse({"labels": self._labels()})
+        separate = (await _json(request)).get("separate")
+        return await self._change_labels(self.project.change_label, label["name"], label["to"], label["colour"],
+                                         separate if isinstance(separate, bool) else None)
 
     async def delete_label(self, request: Request) -> Response:
         """A class goes, its objects become another's."""
         label = await _fields(request, "name", "to")
-        await self._edit(self.project.delete_label, label["name"], label["to"])
+        return await self._change_labels(self.project.delete_label, label["name"], label["to"])
+
+    async def _change_labels(self, function: Callable, *arguments: Any) -> Response:
+        await self._edit(function, *arguments)
+        if self.editor.assistant:
+            await self._edit(self.editor.assistant.renew)
         return JSONResponse({"labels": self._labels()})
 
     # ------------------------------------------------------------------------------------------ a picture
@@ -196,14 +218,18 @@ class _Service:
         """One change; the answer is the new state, and it is on the disk."""
         picture_id, change = request.path_params["id"], await _json(request)
         self._changes += 1
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._change_is_over)
+            if self.editor.assistant:
+                stack.enter_context(self.editor.assistant.answering())
             operation = operations.OPERATIONS.get(change.get("op")) if _names_operation(change) else None
             if operation and operation.needs_model:
                 await asyncio.to_thread(self.editor.engine.wait)  # here, so that others can look and draw meanwhile
             state = await self._edit(self.editor.change, picture_id, change)
-        finally:
-            self._changes -= 1
         return JSONResponse({**state, "listed": self._listed(self.project.picture(picture_id))})
+
+    def _change_is_over(self) -> None:
+        self._changes -= 1
 
     async def restore(self, request: Request) -> Response:
         """The last good session in the place of a damaged one."""
@@ -218,7 +244,8 @@ class _Service:
             return self._changes == 0 and mine == self._hover
 
         change = {"op": "click", "positive": query.get("positive", "1") in ("1", "true"),
-                  **{name: int(text) for name in "yx" if (text := query.get(name, "")).isascii() and text.isdigit()}}
+                  **{name: int(text) for name in ("y", "x", "proposal")
+                     if (text := query.get(name, "")).isascii() and text.isdigit()}}
         outline = await asyncio.get_running_loop().run_in_executor(
             self._previewing, self.editor.preview, picture_id, change, is_wanted)
         return JSONResponse(outline, headers=FRESH) if outline else Response(status_code=204, headers=FRESH)
@@ -263,7 +290,50 @@ class _Service:
         png = await self._edit(self.editor.probability_png, request.path_params["id"])
         return Response(png, media_type="image/png", headers=FRESH)
 
-    # ------------------------------------------------------------------------------------------ exports
+    # ------------------------------------------------------------------------------------------ assisted annotation
+
+    def _assistant(self) -> Assistant:
+        if self.editor.assistant is None:
+            raise NotFoundError("The server was started without --assist.", "no_assist")
+        return self.editor.assistant
+
+    async def show_assist(self, request: Request) -> Response:
+        """What the concept models are worth."""
+        return JSONResponse(await self._read(self._assistant().panel), headers=FRESH)
+
+    async def command_assist(self, request: Request) -> Response:
+        """Train now, stop, or the gate."""
+        await self._edit(self._assistant().command, await _json(request))
+        return JSONResponse(self._assistant().status(), headers=FRESH)
+
+    async def download_assist(self, request: Request) -> Response:
+        """A concept model, or its masks."""
+        path = await self._read(self._assistant().file, request.path_params["name"])
+        return FileResponse(path, filename=path.name, headers=FRESH)
+
+    # ------------------------------------------------------------------------------------------ imports and exports
+
+    async def take_in(self, request: Request) -> Response:
+        """Objects of a file in the served folder (JSON that names it), or of the file that is sent."""
+        if self._is_importing:
+            raise AnnotationError("Objects are being taken in already; wait for it.", "import_running")
+        self._is_importing = True
+        try:
+            is_sent = request.headers.get("content-type", "").startswith("application/octet-stream")
+            given = dict(request.query_params) if is_sent else await _json(request)
+            format_name, kind = read_request(given)
+            if not is_sent:
+                source = path_within(self.project, given.get("path"))
+                return JSONResponse(await self._edit(self.editor.import_objects, source, format_name, kind))
+            with saving("The file"):
+                path = await received(request.stream(), given.get("name", ""), self.project.out)
+            try:
+                source = await self._read(opened_upload, path, format_name)
+                return JSONResponse(await self._edit(self.editor.import_objects, source, format_name, kind))
+            finally:
+                await self._read(shutil.rmtree, path.parent, True)
+        finally:
+            self._is_importing = False
 
     async def start_export(self, request: Request) -> Response:
         """Begins an export; how far it is stands in the status."""

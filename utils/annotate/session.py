@@ -93,8 +93,19 @@ class Session:
         names: set[str] = set()
         for step in self.steps:
             for part in (step, *step.get("proposals", ())):
-                names |= {part[key] for key in ("mask", "edits") if part.get(key)}
+                names |= {part[key] for key in ("mask", "edits", "initial") if part.get(key)}
         return names
+
+    def beginning_of(self, target: Target) -> str | None:
+        """The mask with which an object began that was a proposal; None for any other object."""
+        if target.proposal is None:
+            return None
+        for step in reversed(self.steps[: self.position]):
+            parts = step.get("proposals", (step,))
+            found = next((part for part in parts if part.get("proposal") == target.proposal), None)
+            if found:
+                return found.get("initial") or found["mask"]
+        return None
 
 
 # ---------------------------------------------------------------------------------------------- the file
@@ -238,7 +249,7 @@ def _settings(value: Any) -> bool:
 def _proposals(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(part, dict) and _number_or_none(part.get("proposal")) and part.get("mask") and _file(part["mask"])
-        for part in value)
+        and _text(part.get("label", "")) for part in value)
 
 
 _HEAD: dict[str, Callable[[Any], bool]] = {
@@ -248,7 +259,9 @@ _HEAD: dict[str, Callable[[Any], bool]] = {
 }
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "positive": _flag, "adds": _flag, "on": _flag, "done": _flag, "label": _text, "note": _text, "state": _text,
-    "mask": _file, "edits": _file, "index": _whole, "object": _whole, "proposal": _whole, "radius": _number,
+    "mask": _file, "edits": _file, "initial": _file, "index": _whole, "object": _whole, "proposal": _whole,
+    "radius": _number,
     "points": _points, "settings": _settings, "proposals": _proposals,
+    "rejected": lambda value: isinstance(value, list) and all(map(_whole, value)),
     "box": lambda value: isinstance(value, list) and len(value) == 4 and all(map(_number, value)),
 }
