@@ -49,6 +49,7 @@ class Card {
     this.curve.replaceChildren(...(figures?.curve.length > 1 ? [curveOf(figures.curve)] : []));
     this.train.textContent = t("train now");
     this.stop.textContent = t("stop training");
+    this.train.hidden = this.stop.hidden = isGiven(status);
     this.train.disabled = isTraining || !status.done;
     this.stop.disabled = status.state === "stopped";
     for (const name of ["model", "masks"]) {
@@ -67,9 +68,14 @@ class Card {
   }
 }
 
-function stateOf({ state, done, needed, trained_on: n }) {
+/** Whether the model came ready with --assist-from. */
+const isGiven = ({ state, trained_on: n }) => state === "ready" && n === 0;
+
+function stateOf(status) {
+  const { state, done, needed, trained_on: n, reason } = status;
   const trained = n ? [t("trained on", { n })] : [];
-  return [...trained, t(`concept ${state}`, { done, needed })].join(" · ");
+  const now = t(`concept ${isGiven(status) ? "given" : state}`, { done, needed });
+  return [...trained, reason ? `${now}: ${reason}` : now].join(" · ");
 }
 
 const round = (value, digits) =>

@@ -51,5 +51,8 @@ export const enRefusals = {
   "code import_outside": "Only files in the picture folder can be named; choose others with the file button.",
   "code import_too_large": "The file has more than {megabytes} MB; put it into the picture folder and name it here.",
   "code import_running": "An import is running already; wait for it.",
+  "code import_damaged": "{file} can't be unpacked; pack it again.",
+  "code other_masks": "Proposals come from the folder that was given by --masks; start without it to take in others.",
+  "code given_model": "The concept model was given by --assist-from; it isn't trained here.",
   "code import_format": "This format can't be read.",
 };

@@ -249,10 +249,10 @@ export class View {
     }
     if (line > 0) {
       context.lineJoin = "round";
-      context.setLineDash(dashed ? [7 / this.scale, 5 / this.scale] : []);
       context.strokeStyle = "#000b"; // a dark rim keeps the line readable on bright ground
       context.lineWidth = (line + 1.6) / this.scale;
       if (!isPlain) context.stroke(shape);
+      context.setLineDash(dashed ? [7 / this.scale, 5 / this.scale] : []);
       context.strokeStyle = edge;
       context.lineWidth = line / this.scale;
       context.stroke(shape);
