@@ -51,6 +51,7 @@ class StubPredictor:
 class StubModel:
     name, digest = "stub.pth", "0" * 64
     defaults = Settings(threshold=0.5, zoom_in=True, expand_ratio=1.4, working_size=256)
+    understands: tuple[str, ...] = ("click",)
 
     def __init__(self, progress=None) -> None:
         self.asked: list[Settings] = []

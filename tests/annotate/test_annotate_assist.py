@@ -221,13 +221,13 @@ def test_the_panel_compares_what_was_proposed_with_what_became_of_it(editor):
     assert editor.assistant.panel()["labels"][0]["ious"] == [0.6, 0]
 
 
-def test_pictures_finished_before_count_too(editor):
+def test_pictures_finished_before_count_too(editor, monkeypatch):
     person = Annotator(editor)
     person.click(30, 20)
     finish(person)
     (editor.assistant.folder.root / "outcomes.jsonl").write_text('{"picture": "0.p', encoding="utf-8")  # a crash
     again = editor_again(editor).assistant
-    again._process.start = lambda: None
+    monkeypatch.setattr(process.TrainerProcess, "start", lambda self: None)
     again.start()
     until(lambda: again.panel()["labels"][0]["without"] == {"pictures": 1, "clicks": 1})
     assert again.status()["labels"][0] == {"label": "car", "state": "waiting", "done": 1, "needed": 5, "trained_on": 0,

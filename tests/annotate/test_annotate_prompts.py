@@ -1,5 +1,6 @@
 """Prompts beyond clicks, labels that change, and reviews."""
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from utils.annotate.editor import Editor
 from utils.annotate.engine import Engine
 from utils.annotate.errors import AnnotationError, NotFoundError
 from utils.annotate.project import COLOURS, Project
-from utils.annotate.prompts import as_clicks, zoom_box
+from utils.annotate.prompts import as_clicks, interactions, zoom_box
 from utils.clicker import Click, Clicker
 
 SHAPE = (60, 80)
@@ -233,3 +234,50 @@ def test_a_review_is_a_step_and_new_work_takes_it_back(person):
     for status in ("approved", "in work", "sent back", "done"):
         person.do("undo")
         assert person.state["status"] == status
+
+
+class DrawingPredictor(StubPredictor):
+    """A model that understands strokes and contours: it remembers what it was given, and answers with nothing."""
+
+    given: ClassVar[list] = []
+
+    def get_prediction(self, clicker, prev_mask=None) -> np.ndarray:
+        DrawingPredictor.given = clicker if isinstance(clicker, list) else clicker.get_clicks()
+        return np.full(self.shape, 0.6, np.float32)
+
+
+class DrawingModel(StubModel):
+    understands = ("click", "stroke", "contour")
+
+    def predictor(self, settings: Settings) -> DrawingPredictor:
+        return DrawingPredictor()
+
+
+def test_a_model_is_given_what_it_understands(folder):
+    """Strokes and contours as such; one that crosses itself is none, and becomes a click in its zoom-in box."""
+    engine = Engine(DrawingModel)
+    engine.start()
+    engine.wait()
+    person = Annotator(Editor(Project(folder / "out", folder / "images"), engine))
+    person.click(20, 30)
+    person.do("stroke", points=[[-9, 10], [30, 40]], positive=False)
+    person.do("box", box=[5, 5, 40, 50])
+    person.do("lasso", points=[[5, 5], [5, 90], [30, 90], [30, 5]], positive=True)
+    kinds = [type(each).__name__ for each in DrawingPredictor.given]
+    assert kinds == ["Click", "Stroke", "Contour", "Contour"]
+    assert DrawingPredictor.given[1].points == ((0, 10), (30, 40)) and not DrawingPredictor.given[1].is_positive
+    assert [click[3] for click in person.state["active"]["clicks"]] == [0]
+    person.do("lasso", points=[[5, 5], [50, 70], [5, 70], [50, 5]], positive=True)
+    assert {type(each).__name__ for each in DrawingPredictor.given} == {"Click"}  # inside the box of the lasso
+    assert not person.mask()[20, 5]
+
+
+def test_the_predictor_takes_what_prompts_become():
+    from solution import ISModel, Predictor
+
+    predictor = Predictor(ISModel().eval())
+    predictor.set_input_image(np.zeros((40, 50, 3), np.uint8))
+    prompts = (Prompt("click", ((5, 5),)), Prompt("stroke", ((0, 0), (90, 90))), Prompt("box", ((-3, 1), (20, 70))),
+               Prompt("lasso", ((1, 1), (30, 3), (20, 45)), False))
+    given = [each for prompt in prompts for each in interactions(prompt, (40, 50), ("click", "stroke", "contour"))]
+    assert len(given) == 4 and predictor.get_prediction(given).shape == (40, 50)

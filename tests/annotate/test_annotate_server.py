@@ -33,6 +33,7 @@ from utils.annotate.__main__ import listen, main
 from utils.annotate.editor import Editor
 from utils.annotate.engine import Engine
 from utils.annotate.errors import AnnotationError
+from utils.annotate.pictures import read_picture
 from utils.annotate.project import Project
 from utils.annotate.security import MAX_BODY_BYTES
 from utils.annotate.server import SAMPLE, create_app
@@ -259,15 +260,23 @@ def test_pictures_open_where_there_is_no_glibc(client, monkeypatch, platform):
     assert post(client, first_id(client), 0, **CLICK).status_code == 200
 
 
-def test_a_click_does_not_wait_for_another_picture_to_be_decoded(client, editor):
-    picture_id = first_id(client)
-    client.get(f"/api/pictures/{picture_id}")
-    editor._reading.acquire()  # as the thread has it that decodes the next picture
-    try:
-        with ThreadPoolExecutor(1) as thread:
-            assert thread.submit(post, client, picture_id, 0, **CLICK).result(timeout=60).status_code == 200
-    finally:
-        editor._reading.release()
+def test_a_click_does_not_wait_for_another_picture_to_be_decoded(client, monkeypatch):
+    here, other = (picture["id"] for picture in client.get("/api/project").json()["pictures"])
+    client.get(f"/api/pictures/{here}")
+    reads, goes_on = threading.Event(), threading.Event()
+
+    def read_slowly(picture):
+        reads.set()
+        goes_on.wait(60)
+        return read_picture(picture)
+
+    monkeypatch.setattr("utils.annotate.editor.read_picture", read_slowly)
+    with ThreadPoolExecutor(2) as threads:
+        image = threads.submit(client.get, f"/api/pictures/{other}/image")
+        assert reads.wait(60)
+        assert threads.submit(post, client, here, 0, **CLICK).result(timeout=60).status_code == 200
+        goes_on.set()
+        assert image.result().status_code == 200
 
 
 def test_the_status_tells_how_far_a_long_change_is(folder):

@@ -14,10 +14,11 @@ import numpy as np
 from utils.clicker import Click as ModelClick
 from utils.clicker import Clicker
 from utils.files import UserError
+from utils.interactions import Interaction
 
 from .document import Prompt, Settings, Target
 from .errors import NoModelError
-from .prompts import as_clicks, enclosed, last_enclosing, zoom_box
+from .prompts import as_clicks, enclosed, interactions, last_enclosing, zoom_box
 
 KEPT_PREDICTORS = 2  # each holds one decoded picture
 PREVIEW_SIZE = 128  # of the inputs for what is shown under a resting pointer
@@ -32,19 +33,23 @@ class ClickPredictor(Protocol):
     def set_input_image(self, image: np.ndarray) -> None:
         """Begins with an image, uint8 (H, W, 3) RGB."""
 
-    def get_prediction(self, clicker: Clicker, prev_mask: np.ndarray | None = None) -> np.ndarray:
-        """Probabilities float32 (H, W) for the clicks; prev_mask is the one before the last click."""
+    def get_prediction(self, clicker: Any, prev_mask: np.ndarray | None = None) -> np.ndarray:
+        """Probabilities float32 (H, W) for a Clicker or a list of interactions; prev_mask is before the last one."""
 
-    def get_mask(self, clicker: Clicker, *, threshold: float) -> np.ndarray:
+    def get_mask(self, clicker: Any, *, threshold: float) -> np.ndarray:
         """Where the probabilities are above the threshold, bool (H, W)."""
 
 
 class Model(Protocol):
-    """A click model: its file's name and SHA-256, its own settings, and predictors that follow the given ones."""
+    """A click model: its file's name and SHA-256, its own settings, and predictors that follow the given ones.
+
+    `understands` names the kinds of interactions that it takes, see utils.interactions.KINDS.
+    """
 
     name: str
     digest: str
     defaults: Settings
+    understands: tuple[str, ...]
 
     def predictor(self, settings: Settings) -> ClickPredictor:
         """A predictor with the given settings; those that are None are the model's own."""
@@ -83,6 +88,7 @@ class CheckpointModel:
             plain = self._model.new_predictor()
         except UserError as error:
             raise NoModelError(f"The model can't be loaded: {error}", "no_model", reason=str(error)) from error
+        self.understands = self._model.understands
         self.defaults = Settings(self._model.threshold, plain.zoom_in, plain.expand_ratio, plain.working_size)
         progress(0.8, "first prediction")
         self._warm_up(plain)
@@ -152,6 +158,11 @@ class Engine:
         """Whether the model can be asked now."""
         return self._model is not None
 
+    @property
+    def understands(self) -> tuple[str, ...]:
+        """The kinds of interactions that the model takes; clicks alone while there is none."""
+        return self._model.understands if self._model is not None else ("click",)
+
     def wait(self) -> None:
         """Returns when the model is loaded or has failed to."""
         self._settled.wait()
@@ -217,10 +228,9 @@ class Engine:
             fresh.set_input_image(image())
             self._preview = picture_id, fresh
         predictor = self._preview[1]
-        clicks = [ModelClick(is_positive, (y, x)) for prompt in target.prompts
-                  for y, x, is_positive in as_clicks(prompt, shape)]
+        given = [each for prompt in target.prompts for each in interactions(prompt, shape, self.understands)]
         start = (np.zeros(shape, bool) if before is None else before).astype(np.float32)
-        return predictor.get_prediction(Clicker(init_clicks=clicks), start) > self._threshold(target)
+        return predictor.get_prediction(_clicker_of(given), start) > self._threshold(target)
 
     def _interaction(self, picture_id: str, settings: Settings, image: Image) -> _Interaction:
         options = Settings(**{**settings.given(), "threshold": None})
@@ -243,11 +253,16 @@ def _give_back_memory() -> None:
         trim(0)
 
 
+def _clicker_of(given: list[Interaction]) -> Any:
+    """As predictors take it: clicks in a Clicker, and with others among them a list."""
+    return Clicker(init_clicks=given) if all(isinstance(each, ModelClick) for each in given) else given
+
+
 class _Interaction:
     """A predictor on one picture, and where its present line of clicks began.
 
-    Prompts reach it as clicks, see `prompts.as_clicks`. A box or lasso begins a new line: the object is looked for in
-    that part of the picture alone, and later clicks start from what was found there.
+    Prompts reach it as `prompts.interactions`. A box or lasso that the model doesn't understand begins a new line: the
+    object is looked for in that part of the picture alone, and later clicks start from what was found there.
     """
 
     def __init__(self, model: Model, settings: Settings, image: np.ndarray) -> None:
@@ -258,7 +273,7 @@ class _Interaction:
     def _begin(self, line: tuple | None, start: np.ndarray | None = None) -> None:
         self._predictor.set_input_image(self._image)
         self._line, self._start = line, start
-        self._given: list | None = None  # the clicks that the predictor was told to go on from the start with
+        self._given: tuple | None = None  # the prompts that the predictor was told to go on from the start with
 
     def probability(self, target: Target, initial: np.ndarray | None) -> np.ndarray:
         clicker = self._clicker(target, initial)
@@ -272,10 +287,10 @@ class _Interaction:
             return self._start > threshold
         return self._predictor.get_mask(clicker or Clicker(), threshold=threshold)
 
-    def _clicker(self, target: Target, initial: np.ndarray | None) -> Clicker | None:
+    def _clicker(self, target: Target, initial: np.ndarray | None) -> Any:
         """The object's clicks for the predictor, which knows now what they start from; None if a box was the last."""
         first = target.prompts_before_initial
-        box = last_enclosing(target.prompts[first:])
+        box = last_enclosing(target.prompts[first:], self._image.shape[:2], self._model.understands)
         begin = first if box is None else first + box + 1
         line = (target.initial and target.initial.mask, target.prompts[:begin]) if begin or target.initial else None
         if line != self._line:
@@ -284,15 +299,15 @@ class _Interaction:
         clicks, before = self._clicks(target.prompts), len(self._clicks(target.prompts[:begin]))
         if len(clicks) == before:
             return None
-        given = [(click.coords, click.is_positive) for click in clicks[: before + 1]]
+        given = target.prompts[: begin + 1]
         if self._start is not None and given != self._given:
-            self._predictor.get_prediction(Clicker(init_clicks=clicks[: before + 1]), self._start)
+            self._predictor.get_prediction(_clicker_of(clicks[: before + 1]), self._start)
             self._given = given
-        return Clicker(init_clicks=clicks)
+        return _clicker_of(clicks)
 
-    def _clicks(self, prompts: tuple[Prompt, ...]) -> list[ModelClick]:
-        return [ModelClick(is_positive, (y, x)) for prompt in prompts
-                for y, x, is_positive in as_clicks(prompt, self._image.shape[:2])]
+    def _clicks(self, prompts: tuple[Prompt, ...]) -> list[Interaction]:
+        return [each for prompt in prompts
+                for each in interactions(prompt, self._image.shape[:2], self._model.understands)]
 
     def _within(self, prompts: tuple[Prompt, ...], start: np.ndarray | None) -> np.ndarray:
         """Probabilities float32 (H, W) of the object that the last prompt encloses; earlier ones count in there."""
@@ -302,8 +317,8 @@ class _Interaction:
         top, left = max(0, top - margin), max(0, left - margin)
         part = np.s_[top : bottom + margin, left : right + margin]
         height, width = self._image[part].shape[:2]
-        clicks = [ModelClick(click.is_positive, (click.coords[0] - top, click.coords[1] - left))
-                  for click in self._clicks(prompts)]
+        clicks = [ModelClick(is_positive, (y - top, x - left)) for prompt in prompts
+                  for y, x, is_positive in as_clicks(prompt, shape)]
         clicks = [click for click in clicks if 0 <= click.coords[0] < height and 0 <= click.coords[1] < width]
         predictor = self._model.predictor(Settings(zoom_in=False, working_size=self._settings.working_size))
         predictor.set_input_image(np.ascontiguousarray(self._image[part]))

@@ -19,7 +19,7 @@ from .errors import AnnotationError, UnreadableError, saving
 from .operations import OPERATIONS, apply, read
 from .pictures import Picture
 from .project import Project
-from .prompts import as_clicks
+from .prompts import as_clicks, native
 from .proposals import Proposals
 from .session import Session
 
@@ -232,6 +232,8 @@ class OpenPicture:
 
     def _clicks(self, number: int, prompt: Prompt) -> list[list[Any]]:
         """The clicks that the model is given for a prompt: [y, x, positive, number of the prompt]."""
+        if native(prompt, self.shape, self.engine.understands):
+            return []
         return [[y, x, positive, number] for y, x, positive in as_clicks(prompt, self.shape)]
 
     def _outline_if_whole(self, name: str) -> dict[str, Any] | None:

@@ -1,8 +1,13 @@
-"""Prompts as clicks and zoom-in boxes, which every click model understands."""
+"""Prompts as a click model understands them: strokes and contours as such, or as clicks and zoom-in boxes."""
 from __future__ import annotations
+
+from functools import lru_cache
 
 import cv2
 import numpy as np
+
+from utils.clicker import Click
+from utils.interactions import STROKE_WIDTH, Contour, Interaction, InteractionError, Stroke
 
 from .document import Prompt
 
@@ -11,6 +16,32 @@ STROKE_SPACING = 24  # pixels of a stroke's line for one more click
 
 Shape = tuple[int, int]
 ModelClick = tuple[int, int, bool]  # (y, x, is_positive)
+Understands = tuple[str, ...]  # kinds of interactions, see models.Model.understands
+SMOOTH = 1.0  # pixels that a hand-drawn line may be simplified by
+
+
+def interactions(prompt: Prompt, shape: Shape, understands: Understands) -> list[Interaction]:
+    """What a click model that understands these kinds of interactions is given for a prompt."""
+    drawn = native(prompt, shape, understands)
+    return [drawn] if drawn else [Click(is_positive, (y, x)) for y, x, is_positive in as_clicks(prompt, shape)]
+
+
+@lru_cache(maxsize=64)
+def native(prompt: Prompt, shape: Shape, understands: Understands) -> Stroke | Contour | None:
+    """The stroke or contour of a prompt; None for a click, for a line that can't be one, or if it isn't understood."""
+    kind = "stroke" if prompt.kind == "stroke" else "contour" if prompt.kind in ("box", "lasso") else "click"
+    if kind == "click" or kind not in understands:
+        return None
+    line = np.clip(np.array(prompt.points, np.float32), 0, np.array(shape, np.float32) - 1)
+    try:
+        if prompt.kind == "box":
+            return Contour.box(*line.ravel().tolist())
+        line = cv2.approxPolyDP(line[:, None], SMOOTH, prompt.kind == "lasso")[:, 0]
+        if prompt.kind == "lasso":
+            return Contour(prompt.is_positive, line.tolist())
+        return Stroke(prompt.is_positive, line.tolist(), max(1.0, STROKE_WIDTH * max(shape)))
+    except InteractionError:
+        return None
 
 
 def as_clicks(prompt: Prompt, shape: Shape) -> list[ModelClick]:
@@ -59,14 +90,10 @@ def zoom_box(prompt: Prompt, shape: Shape) -> tuple[int, int, int, int]:
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
-def encloses(prompt: Prompt) -> bool:
-    """Whether a prompt says where the object ends: a box or a lasso round it."""
-    return prompt.kind in ("box", "lasso") and prompt.is_positive
-
-
-def last_enclosing(prompts: tuple[Prompt, ...]) -> int | None:
-    """The number of the last prompt that encloses the object."""
-    return max((number for number, prompt in enumerate(prompts) if encloses(prompt)), default=None)
+def last_enclosing(prompts: tuple[Prompt, ...], shape: Shape, understands: Understands) -> int | None:
+    """The number of the last box or lasso round the object that the model doesn't understand as such."""
+    return max((number for number, prompt in enumerate(prompts) if prompt.kind in ("box", "lasso")
+                and prompt.is_positive and native(prompt, shape, understands) is None), default=None)
 
 
 def enclosed(prompt: Prompt, shape: Shape) -> np.ndarray:
