@@ -2,8 +2,6 @@
 import csv
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -33,8 +31,8 @@ from utils.annotate.import_objects import KINDS, import_objects
 from utils.annotate.project import Project
 from utils.datasets import CocoLvisDataset
 from utils.images import turn_back
+from utils.prepare.__main__ import main as prepare
 
-ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (60, 80)
 MASKS = arrays(bool, (9, 11))
 
@@ -505,28 +503,28 @@ def test_the_command(project, tmp_path, capsys):
     assert said.count("\n") == 1 and str(tmp_path) in said
 
 
-@pytest.mark.parametrize("polygons", [False, True])
-def test_coco_comes_back_as_training_data(project, tmp_path, polygons):
-    export(project, tmp_path / "coco", "coco", polygons=polygons)
-    convert("coco", "--images", project.images, "--instances", tmp_path / "coco" / "instances.json",
-            "--out", tmp_path / "COCO_LVIS")
-    check_training_data(project, tmp_path / "COCO_LVIS")
+CONVERTED = {
+    "coco": ["coco", "--images", "{images}", "--instances", "{to}/instances.json"],
+    "coco polygons": ["coco", "--images", "{images}", "--instances", "{to}/instances.json"],
+    "labelme": ["labelme", "--labels", "{to}"],
+    "png": ["folder", "--images", "{images}", "--masks", "{to}/instances", "--skip-missing"],
+    "yolo": ["yolo", "--labels", "{to}/labels", "--images", "{to}/images"],
+    "voc": ["voc", "--folder", "{to}"],
+}
 
 
-def test_labelme_comes_back_as_training_data(project, tmp_path):
-    export(project, tmp_path / "labelme", "labelme")
-    convert("labelme", "--labels", tmp_path / "labelme", "--images", project.images, "--out", tmp_path / "COCO_LVIS")
-    check_training_data(project, tmp_path / "COCO_LVIS")
-
-
-def convert(*arguments: object) -> None:
-    command = [sys.executable, "-m", "utils.prepare", "convert", *map(str, arguments), "--jobs", "1"]
-    ended = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
-    assert ended.returncode == 0, ended.stderr
-
-
-def check_training_data(project: Project, folder: Path) -> None:
-    dataset = CocoLvisDataset(folder, split="train")
-    samples = [dataset.get_sample(i) for i in range(dataset.get_samples_number())]
-    found = [sample.get_object_mask(i) == 1 for sample in samples for i in sample.objects_ids]
-    assert {mask.tobytes() for mask in found} == {mask.tobytes() for mask in truth(project).values()}
+@pytest.mark.parametrize("kind", CONVERTED)
+def test_what_is_exported_is_training_data(project, tmp_path, kind):
+    to, out = tmp_path / "to", tmp_path / "COCO_LVIS"
+    export(project, to, kind.split()[0], polygons=kind.endswith("polygons"))
+    call = [part.format(images=project.images, to=to) for part in CONVERTED[kind]]
+    assert prepare(["convert", *call, "--out", str(out), "--split", "train", "--jobs", "1"]) == 0
+    dataset = CocoLvisDataset(out, split="train")
+    [sample] = [dataset.get_sample(i) for i in range(dataset.get_samples_number())]
+    found = [sample.get_object_mask(i) == 1 for i in sample.objects_ids]
+    if kind == "yolo":  # which knows no parts
+        assert iou(np.any(found, axis=0), np.any(list(truth(project).values()), axis=0)) >= 0.99
+    else:
+        assert {mask.tobytes() for mask in found} == {mask.tobytes() for mask in truth(project).values()}
+    lines = (out / "train/objects.jsonl").read_text().splitlines()[1:]
+    assert {name for line in lines for name in json.loads(line)["categories"]} == ({"1", "2"} if kind == "png" else {"car", "person"})

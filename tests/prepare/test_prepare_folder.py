@@ -3,23 +3,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import prepare_helpers as h
 import pytest
 from PIL import Image
-from prepare_helpers import (
-    SIZE,
-    convert_to,
-    entries,
-    equal,
-    iou,
-    photo,
-    picture_of,
-    read_back,
-    rectangle,
-    redness,
-    turned_photo,
-)
+from prepare_helpers import SIZE, convert_to, entries, equal, iou, photo, read_back, rectangle
 
-from utils.images import turn
+from utils.images import turn_back
 
 LEFT, RIGHT = rectangle(3, 20, 3, 20), rectangle(3, 20, 30, 60)
 
@@ -161,26 +150,25 @@ def test_blur_of_a_jpeg_mask_is_told_when_it_is_more_than_a_band(tmp_path, folde
     assert "blurred.jpg are uncertain, since JPEG has blurred it" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
-@pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("frame", ["upright", "stored"])
-def test_masks_lie_on_photos_as_viewers_show_them(tmp_path, folders, suffix, orientation, frame):
-    imgs, masks = folders
-    upright = np.full((56, 56, 3), 220, np.uint8)
-    upright[5:30, 3:20] = (255, 0, 0)
-    turned_photo(imgs / f"p{suffix}", upright, orientation)
-    stored = turn(redness(upright), {6: 8, 8: 6}.get(orientation, orientation))
-    mask = redness(upright) if frame == "upright" else stored
-    cv2.imwrite(str(masks / "p.png"), mask.astype(np.uint8) * 255)
-    assert convert(tmp_path, *([] if frame == "upright" else ["--frame", "stored"])) == 0
-    ((objects, _, _),) = read_back(tmp_path / "out").values()
-    assert equal(objects, [mask]) and iou(redness(picture_of(tmp_path / "out", f"p{suffix}")), mask) > 0.9
+def test_masks_lie_on_photos_as_viewers_show_them(tmp_path, folders, frame):
+    masks = {}
+    for name, orientation in h.turned_names():
+        upright = h.red_photo(folders[0] / name, orientation, (56, 56))
+        masks[name] = h.redness(upright if frame == "upright" else turn_back(upright, orientation))
+        cv2.imwrite(str(folders[1] / f"{name}.png"), masks[name].astype(np.uint8) * 255)
+    assert convert(tmp_path, "--val", "0", *([] if frame == "upright" else ["--frame", "stored"])) == 0
+    back = read_back(tmp_path / "out")
+    for name, mask in masks.items():
+        assert equal(back[name][0], [mask]) and iou(h.redness(h.picture_of(tmp_path / "out", name)), mask) > 0.9, name
 
 
 # ------------------------------------------------------------------------------------------------ names
 
 
-def test_pictures_without_masks(tmp_path, folders, capsys):
+def test_pictures_without_masks_and_other_files(tmp_path, folders, capsys):
+    for name in ("b.txt", "c.txt", "Thumbs.db"):
+        (folders[0] / name).write_bytes(b"x")
     assert convert(tmp_path) == 2
     assert "holds no pictures" in capsys.readouterr().err
     add(folders, "a.jpg", None)
@@ -188,35 +176,28 @@ def test_pictures_without_masks(tmp_path, folders, capsys):
     assert convert(tmp_path) == 2
     assert "no picture of" in capsys.readouterr().err
     add(folders, "a.jpg", labels_of(LEFT))
+    (folders[1] / "b").mkdir()
+    assert convert(tmp_path) == 1
+    assert "b holds no masks for b.jpg" in capsys.readouterr().err
+    (folders[1] / "b").rmdir()
     assert convert(tmp_path) == 1
     assert "b.jpg has no mask; put b.png there" in capsys.readouterr().err
     assert convert(tmp_path, "--skip-missing") == 0
+    assert capsys.readouterr().err.count("left out: 2 .txt files") == 1
+    add(folders, "b.jpg", np.ones((9, 9), np.uint8))
+    assert convert(tmp_path) == 1
+    assert "b.jpg is 64x48 pixels, but its annotation 9x9" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("pictures, masks, paired", [
-    (["cat.jpg", "cat.png", "dog.jpg"], ["cat.png", "dog.png"], {"dog.jpg"}),  # cat.png fits two pictures
-    (["scan.jpg", "scan.copy.jpg"], ["scan.png"], {"scan.jpg"}),
-    (["cat.jpg", "cat.png"], ["cat.jpg.png", "cat.png.png"], {"cat.jpg", "cat.png"}),
-    (["cat.jpg", "dog.jpg"], ["cat.png", "cat.tif", "dog.png"], {"dog.jpg"})])
-def test_a_mask_goes_to_one_picture_or_to_none(tmp_path, folders, pictures, masks, paired, capsys):
+@pytest.mark.parametrize("pictures, masks, paired, clash", [
+    (["cat.jpg", "cat.png", "dog.jpg"], ["cat.png", "dog.png"], {"dog.jpg"}, True),
+    (["scan.jpg", "scan.copy.jpg"], ["scan.png"], {"scan.jpg"}, False),
+    (["cat.jpg", "cat.png"], ["cat.jpg.png", "cat.png.png"], {"cat.jpg", "cat.png"}, False),
+    (["cat.jpg", "dog.jpg"], ["cat.png", "cat.tif", "dog.png"], {"dog.jpg"}, True)])
+def test_a_mask_goes_to_one_picture_or_to_none(tmp_path, folders, pictures, masks, paired, clash, capsys):
     for name in pictures:
         add(folders, name, None)
     for name in masks:
         cv2.imwrite(str(folders[1] / name), labels_of(LEFT))
-    assert convert(tmp_path, "--skip-missing") == (0 if len(paired) == len(pictures) or "scan.jpg" in pictures else 1)
-    assert set(read_back(tmp_path / "out")) == paired
-    assert len(paired) == len(pictures) or "scan.jpg" in pictures or "can't be told" in capsys.readouterr().err
-
-
-def test_a_mask_of_another_size(tmp_path, folders, capsys):
-    add(folders, "a.jpg", np.ones((9, 9), np.uint8))
-    assert convert(tmp_path) == 1
-    assert "a.jpg is 64x48 pixels, but its annotation 9x9" in capsys.readouterr().err
-
-
-def test_other_files_are_counted_and_named_once(tmp_path, folders, capsys):
-    add(folders, "a.jpg", labels_of(LEFT))
-    for name in ("b.txt", "c.txt", "Thumbs.db"):
-        (folders[0] / name).write_bytes(b"x")
-    assert convert(tmp_path) == 0
-    assert capsys.readouterr().err.count("left out: 2 .txt files") == 1
+    assert convert(tmp_path, "--skip-missing") == clash
+    assert set(read_back(tmp_path / "out")) == paired and ("can't be told" in capsys.readouterr().err) == clash

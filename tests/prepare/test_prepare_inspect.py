@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from prepare_helpers import run
+from prepare_helpers import convert_to, entries, photo, run, write_json
 from small_coco_lvis import COCO_IDS, PHOTO_SIZE, REGIONS
 
 from utils.datasets import CocoLvisDataset
@@ -65,54 +65,26 @@ def test_sheet_shows_objects_in_colour_and_stuff_in_grey(split):
     assert min(np.abs(a - b).max() for i, a in enumerate(colours) for b in colours[:i]) > 40, "each has its own colour"
 
 
-def break_photo(split):
-    path = split / "images" / f"{SECOND}.jpg"
-    path.write_bytes(path.read_bytes()[:200])
+def replace_file(split: Path, name: str, change) -> None:
+    path = split / name.format(SECOND)
+    path.write_bytes(change(path.read_bytes()))
 
 
-def lose_photo(split):
-    (split / "images" / f"{SECOND}.jpg").unlink()
+PHOTO, MASKS = "images/{}.jpg", "masks/{}.pickle"
+NODE = {"children": [7], "parent": None, "node_level": 0}
+BREAKERS = [
+    (lambda split: replace_file(split, PHOTO, lambda content: content[:200]), "jpg is truncated or no image"),
+    (lambda split: (split / PHOTO.format(SECOND)).unlink(), "jpg can't be read (No such file"),
+    (lambda split: (split / MASKS.format(SECOND)).unlink(), "pickle can't be read (No such file"),
+    (lambda split: replace_file(split, MASKS, lambda content: content[:50]), "is truncated or no pickle"),
+    (lambda split: replace_file(split, PHOTO, lambda _: photo(size=(9, 9))), "jpg is 9x9 pixels"),
+    *((lambda split, wrong=wrong: annotate_second(split, wrong), "does not fit its annotation") for wrong in (
+        {"num_instance_masks": 9}, {"hierarchy": {0: NODE, 1: None, 2: None}}, "text",
+        {"hierarchy": {0: {**NODE, "children": [0]}, 1: None, 2: None}}, {"hierarchy": {3: None}})),
+]
 
 
-def lose_masks(split):
-    (split / "masks" / f"{SECOND}.pickle").unlink()
-
-
-def tear_masks(split):
-    path = split / "masks" / f"{SECOND}.pickle"
-    path.write_bytes(path.read_bytes()[:50])
-
-
-def shrink_photo(split):
-    cv2.imwrite(str(split / "images" / f"{SECOND}.jpg"), np.zeros((9, 9, 3), np.uint8))
-
-
-def forget_objects(split):
-    annotate_second(split, {"num_instance_masks": 9})
-
-
-def relate_to_nobody(split):
-    node = {"children": [7], "parent": None, "node_level": 0}
-    annotate_second(split, {"hierarchy": {0: node, 1: None, 2: None}})
-
-
-def annotate_with_text(split):
-    annotate_second(split, "text")
-
-
-BREAKERS = {
-    break_photo: "jpg is truncated or no image",
-    lose_photo: "jpg can't be read (No such file",
-    lose_masks: "pickle can't be read (No such file",
-    tear_masks: "is truncated or no pickle",
-    shrink_photo: "jpg is 9x9 pixels",
-    forget_objects: "does not fit its annotation",
-    relate_to_nobody: "does not fit its annotation",
-    annotate_with_text: "does not fit its annotation",
-}
-
-
-@pytest.mark.parametrize("damage, reason", BREAKERS.items(), ids=[breaker.__name__ for breaker in BREAKERS])
+@pytest.mark.parametrize("damage, reason", BREAKERS)
 def test_what_is_broken_is_named_and_the_rest_is_counted(split, capsys, damage, reason):
     damage(split)
     assert run("inspect", str(split), "--jobs", "1") == 1
@@ -141,12 +113,6 @@ def test_processes_and_limits_change_nothing_else(split):
     assert only in whole.facts
 
 
-def test_no_coco_lvis_folder(tmp_path, capsys):
-    assert run("inspect", str(tmp_path)) == 2
-    assert run("inspect", str(tmp_path / "nowhere")) == 2
-    assert "is no COCO_LVIS folder" in capsys.readouterr().err
-
-
 def test_real_data_are_whole(shared_data):
     split = shared_data / "COCO_LVIS" / "val"
     report = inspect_split(split, limit=30)
@@ -161,28 +127,24 @@ def test_real_data_are_whole(shared_data):
 # ------------------------------------------------------------------------------------------------ subset
 
 
+STATED = {FIRST: (4, ["dog", "cup"]), SECOND: (1, ["dog"]), THIRD: (4, ["cat", "cup"])}
+
+
 @pytest.fixture
 def info(tmp_path: Path) -> Path:
     """What is stated of the three photos, as the subset's own list states it."""
-    stated = {FIRST: (4, ["dog", "cup"]), SECOND: (1, ["dog"]), THIRD: (4, ["cat", "cup"])}
-    path = tmp_path / "info.json"
-    path.write_text(json.dumps({i: {"license_id": n, "categories": names} for i, (n, names) in stated.items()}))
-    return path
+    content = {i: {"license_id": n, "categories": names} for i, (n, names) in STATED.items()}
+    return write_json(tmp_path / "info.json", content)
 
 
 @pytest.fixture
 def coco_info(tmp_path: Path) -> Path:
     """The same as COCO's JSON file states it, with the annotations first."""
-    photos = {FIRST: (4, [18, 47]), SECOND: (1, [18]), THIRD: (4, [17, 47])}
-    annotations = [{"image_id": int(i), "category_id": c} for i, (_, categories) in photos.items() for c in categories]
-    content = {
-        "annotations": annotations,
-        "images": [{"id": int(i), "license": license_id} for i, (license_id, _) in photos.items()],
-        "categories": [{"id": i, "name": name} for i, name in ((17, "cat"), (18, "dog"), (47, "cup"), (5, "airplane"))],
-    }
-    path = tmp_path / "instances.json"
-    path.write_text(json.dumps(content))
-    return path
+    numbers = {"cat": 17, "dog": 18, "cup": 47, "airplane": 5}
+    return write_json(tmp_path / "instances.json", {
+        "annotations": [{"image_id": int(i), "category_id": numbers[name]} for i in STATED for name in STATED[i][1]],
+        "images": [{"id": int(i), "license": license_id} for i, (license_id, _) in STATED.items()],
+        "categories": [{"id": number, "name": name} for name, number in numbers.items()]})
 
 
 @pytest.mark.parametrize("source", ["info", "coco_info"])
@@ -211,11 +173,8 @@ def test_sizes(split):
     assert select(split, Filters(min_area=1600, max_area=1600)) == small
     assert select(split, Filters(min_area=401, min_objects=2)) == both
     assert select(split, Filters(min_objects=4)) == [], "stuff does not count"
-
-
-def test_a_photo_that_is_broken_is_not_chosen_by_size(split):
-    lose_photo(split)
-    assert select(split, Filters(min_objects=1)) == [FIRST, THIRD]
+    (split / PHOTO.format(FIRST)).unlink()
+    assert select(split, Filters(min_objects=1)) == [SECOND, THIRD]
 
 
 def test_the_choice_depends_on_the_seed_alone_and_grows():
@@ -237,21 +196,19 @@ def test_the_list_is_what_training_reads(coco_lvis, split, info, capsys):
 
 
 def test_a_converted_split_needs_no_info(tmp_path):
-    for name in ("imgs", "masks"):
-        (tmp_path / name).mkdir()
     for name, value in (("a", 3), ("b", 4)):
-        cv2.imwrite(str(tmp_path / "imgs" / f"{name}.jpg"), np.zeros((20, 20, 3), np.uint8))
-        cv2.imwrite(str(tmp_path / "masks" / f"{name}.png"), np.full((20, 20), value, np.uint8))
-    folders = {"--images": "imgs", "--masks": "masks", "--out": "o"}
-    call = [f"{option}={tmp_path / name}" for option, name in folders.items()]
-    assert run("convert", "folder", *call, "--jobs", "1") == 0
+        for folder, content in (("imgs", np.zeros((20, 20, 3))), ("masks", np.full((20, 20), value))):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            cv2.imwrite(str(tmp_path / folder / f"{name}.png"), content)
+    assert convert_to(tmp_path / "o", "folder", "--images", tmp_path / "imgs", "--masks", tmp_path / "masks") == 0
     (chosen,) = select(tmp_path / "o/train", Filters(categories=["4"]))
-    lines = (tmp_path / "o/train/objects.jsonl").read_text(encoding="utf-8").splitlines()[1:]
-    assert {json.loads(line)["source"] for line in lines if json.loads(line)["id"] == chosen} == {"b.jpg"}
+    assert [entry["source"] for entry in entries(tmp_path / "o") if entry["id"] == chosen] == ["b.png"]
 
 
 def test_wrong_calls(coco_lvis, tmp_path, info, capsys):
     call = ["subset", str(coco_lvis), "--jobs", "1"]
+    assert run("inspect", str(tmp_path)) == 2 and run("inspect", str(tmp_path / "nowhere")) == 2
+    assert "is no COCO_LVIS folder" in capsys.readouterr().err
     assert run(*call, "--licenses", "4") == 2
     assert "name COCO's JSON files with --info" in capsys.readouterr().err
     assert run(*call, "--info", str(info), "--categories", "dgo") == 2
