@@ -161,7 +161,8 @@ def report(changes: Sequence[Change]) -> str:
 def write_states(path: Path, states: Sequence[State]) -> None:
     """Writes states as one .npz file: `states`, a JSON text, and the maps as PNGs."""
     described = [state._replace(probability=None)._asdict() for state in states]  # type: ignore[arg-type]
-    maps: dict[str, Any] = {f"map{n}": cv2.imencode(".png", state.probability)[1].ravel() for n, state in enumerate(states)}
+    maps: dict[str, Any] = {f"map{n}": cv2.imencode(".png", state.probability)[1].ravel()
+                            for n, state in enumerate(states)}  # fmt: skip
     content = io.BytesIO()
     np.savez(content, states=np.array(json.dumps({"format": FORMAT, "states": described})), **maps)
     write_whole(path, content.getvalue())
