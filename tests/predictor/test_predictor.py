@@ -16,26 +16,13 @@ from predictor_tools import (
     D,
     Painter,
     is_probability,
-    lively_model,
     picture,
     predict,
     small,
 )
 
-from solution import ISModel, Predictor
+from solution import Predictor
 from utils.clicker import Click, Clicker
-
-
-@pytest.fixture(scope="module")
-def model() -> ISModel:
-    """Random weights whose predictions nevertheless depend on all that the network sees."""
-    return lively_model()
-
-
-@pytest.fixture
-def painter() -> Painter:
-    return Painter()
-
 
 # ------------------------------------------------------------------------------------------------ images
 

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from training_tools import (
     TINY,
     TWO_PHASES,
     VAL_IDS,
-    add_val_split,
     learnt,
     same,
     train,
@@ -35,21 +34,6 @@ from training_tools import (
 import solution
 from solution import ClickSamples, Group, ISModel, NetworkConfig, Run, TrainingError, find_photos
 from utils.training import recipe_from
-
-
-@pytest.fixture
-def folder(coco_lvis: Path) -> Path:
-    """The small COCO_LVIS folder, with a split to validate on."""
-    return add_val_split(coco_lvis)
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Sums in one order, so that runs can be compared bit by bit."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,6 @@ from training_tools import (
     TINY,
     TWO_PHASES,
     VAL_IDS,
-    add_val_split,
     learnt,
     train,
 )
@@ -36,13 +35,6 @@ from solution import ISModel, Recipe, TrainingError, find_photos
 from utils import training
 from utils.files import folder_lock
 from utils.training import recipe_from, training_record
-
-
-@pytest.fixture
-def folder(coco_lvis: Path) -> Path:
-    """The small COCO_LVIS folder, with a split to validate on."""
-    return add_val_split(coco_lvis)
-
 
 # ------------------------------------------------------------------------------------------------ other trees, errors
 
@@ -104,7 +96,7 @@ def test_a_folder_of_own_photos_is_trained_on_as_a_whole(folder, names_photos):
 def test_it_trains_beside_a_bare_utils(folder, tmp_path):
     """A tree that offers the template's names and no others: no curves, no contact sheets, but a checkpoint."""
     room = tmp_path / "room"
-    shutil.copytree(Path(__file__).with_name("bare"), room)
+    shutil.copytree(Path(__file__).parents[1] / "bare", room)
     shutil.copy(solution.__file__, room)
     program = (
         "import solution; recipe = solution.Recipe(samples=8, batch_size=4, resolutions=((0, 32),), min_area=500, "

@@ -20,7 +20,6 @@ from predictor_tools import (
     C,
     D,
     Painter,
-    lively_model,
     picture,
     predict,
     scene,
@@ -31,18 +30,6 @@ from predictor_tools import (
 import solution
 from solution import ISModel, Predictor
 from utils.clicker import Clicker
-
-
-@pytest.fixture(scope="module")
-def model() -> ISModel:
-    """Random weights whose predictions nevertheless depend on all that the network sees."""
-    return lively_model()
-
-
-@pytest.fixture
-def painter() -> Painter:
-    return Painter()
-
 
 # ------------------------------------------------------------------------------------------------ late clicks
 
@@ -148,7 +135,7 @@ def test_threads_wait_for_each_other(model):
 # ------------------------------------------------------------------------------------------------ the shipped model
 
 
-REFERENCE = Path(__file__).with_name("reference_masks.npz")
+REFERENCE = Path(__file__).parents[1] / "reference_masks.npz"
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from predictor_tools import (
     Clicks,
     Painter,
     is_probability,
-    lively_model,
     picture,
     predict,
     small,
@@ -23,19 +22,7 @@ from predictor_tools import (
 )
 
 import solution
-from solution import Frame, ISModel, Predictor, click_disks, input_size
-
-
-@pytest.fixture(scope="module")
-def model() -> ISModel:
-    """Random weights whose predictions nevertheless depend on all that the network sees."""
-    return lively_model()
-
-
-@pytest.fixture
-def painter() -> Painter:
-    return Painter()
-
+from solution import Frame, Predictor, click_disks, input_size
 
 # ------------------------------------------------------------------------------------------------ frames
 

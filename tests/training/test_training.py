@@ -5,7 +5,7 @@ import dataclasses
 import pickle
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import albumentations
@@ -21,7 +21,6 @@ from training_tools import (
     CPU,
     SCENES,
     TINY,
-    add_val_split,
     same,
     train,
 )
@@ -29,22 +28,6 @@ from training_tools import (
 import solution
 from solution import ClickSamples, Group, ISModel, NetworkConfig, Predictor, Recipe, Run, TrainingError, find_photos
 from utils.clicker import Clicker
-
-
-@pytest.fixture
-def folder(coco_lvis: Path) -> Path:
-    """The small COCO_LVIS folder, with a split to validate on."""
-    return add_val_split(coco_lvis)
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Sums in one order, so that runs can be compared bit by bit."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
 
 # ------------------------------------------------------------------------------------------------ samples
 
