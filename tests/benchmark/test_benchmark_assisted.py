@@ -151,7 +151,7 @@ def test_a_model_that_learns_from_earlier_pictures_only(data, tmp_path, monkeypa
     trained = []
 
     def train(samples, out, recipe, settings, pretrained, start, **options):
-        trained.append(([sample.name for sample in samples], start and start.name))
+        trained.append(([sample.name for sample in samples], start and start.name, recipe.epochs * len(samples)))
         photo, mask = samples[0].read()
         assert photo.shape[:2] == mask.shape == samples[0].shape() and mask.max() == 1
         return type("Result", (), {"model": out})
@@ -159,9 +159,9 @@ def test_a_model_that_learns_from_earlier_pictures_only(data, tmp_path, monkeypa
     monkeypatch.setattr(assisted_study, "train", train)
     monkeypatch.setattr(assisted_study, "open_concept_model", lambda path: None)
     monkeypatch.setattr(assisted_study, "probabilities", lambda model, photo: light(photo))
-    assert run(data, tmp_path / "out", "--orders", "1") == 0
+    assert run(data, tmp_path / "out", "--orders", "1", "--photos", "40") == 0
     names = [json.loads(line)["name"] for line in (tmp_path / "out" / "order_1" / "outcomes.jsonl").open()]
-    assert trained == [(names[:5], None), (names[:8], "model_5")]
+    assert trained == [(names[:5], None, 40), (names[:8], "model_5", 40)]
     learnt = [json.loads(line)["learnt"] for line in (tmp_path / "out" / "order_1" / "outcomes.jsonl").open()]
     assert learnt == [0] * 5 + [5] * 3 + [8] * 4
 

@@ -181,12 +181,12 @@ def test_a_cluster_is_drawn_as_a_whole():
 
 def test_intervals_have_the_width_of_theory_and_cover():
     random, covered = np.random.default_rng(1), 0
-    for i in range(200):
-        mean, low, high = mean_interval(random.normal(size=(100, 1)), [str(k) for k in range(100)], draws=400, seed=i)
+    for i in range(60):
+        mean, low, high = mean_interval(random.normal(size=(100, 1)), [str(k) for k in range(100)], draws=300, seed=i)
         covered += bool(low[0] <= 0 <= high[0])
         assert low[0] < mean[0] < high[0]
         assert (high - low)[0] == pytest.approx(2 * 1.96 / 10, rel=0.4)
-    assert 175 <= covered <= 199
+    assert 51 <= covered <= 59
 
 
 def test_clusters_of_different_sizes_weigh_by_their_tasks():

@@ -236,8 +236,7 @@ def test_what_has_no_object_is_named(data, tmp_path, capsys):
     assert len(rows) == 3 and summary["without_object"] == {"data": [NAMES[1]]}
 
 
-@pytest.mark.parametrize("variables", [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0"},
-                                       {"PYTHONIOENCODING": "cp1252"}])
+@pytest.mark.parametrize("variables", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "cp1252"}])
 def test_names_of_every_language(data, tmp_path, variables):
     names = [os.fsencode("мяч"), b"caf\xe9"]  # the second is no UTF-8
     for part in ("imgs", "masks"):

@@ -120,7 +120,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--block", type=whole_number(1), default=1, metavar="N",
                         help="neighbouring pictures that stay together in an order, for sequences (default: 1)")
     parser.add_argument("--merge", action="store_true", help="apply only the connected change under a click")
-    parser.add_argument("--minutes", type=float, default=Plan.minutes, help="of each training (default: 0.5)")
+    parser.add_argument("--minutes", type=float, default=Plan.minutes,
+                        help="of each training at most (default: 0.5)")
+    parser.add_argument("--photos", type=whole_number(0), default=0, metavar="N", help="that each training sees, the "
+                        "same one many times: figures that don't depend on the machine's speed (default: no limit)")
     parser.add_argument("--network", default=Plan.network, help="of the concept model (default: %(default)s)")
     parser.add_argument("--pretrained", default="", metavar="FILE", help="ImageNet weights of its encoder")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of the orders (default: 0)")

@@ -40,7 +40,9 @@ class Plan:
         clicks: at most on a picture.
         orders: random orders; in blocks of `block` pictures that stay together (for frames of a sequence).
         merge: of an answer only the connected change under the click is applied.
-        minutes: of each training; network, pretrained: see utils.segment.
+        minutes: of each training at most; network, pretrained: see utils.segment.
+        photos: that each training sees, the same one many times, so that figures don't depend on how fast the machine
+            is; 0: as many as fit into the minutes.
     """
 
     data: str
@@ -55,6 +57,7 @@ class Plan:
     block: int = 1
     merge: bool = False
     minutes: float = 0.5
+    photos: int = 0
     network: str = Settings.network
     pretrained: str = ""
     seed: int = 0
@@ -222,7 +225,7 @@ class FromProposals:
         ]
         before = [number for number in trainings(len(self._nothing)) if number < learnt]
         start = folder / f"model_{before[-1]}" if before else None
-        recipe = Recipe(minutes=plan.minutes, batch_size=min(16, learnt - 1))
+        recipe = Recipe(minutes=plan.minutes, epochs=plan.photos / learnt, batch_size=min(16, learnt - 1))
         settings = None if start else Settings(network=plan.network)
         result = train(samples, folder / f"model_{learnt}", recipe, settings, plan.pretrained or None, start,
                        workers=0, quiet=True)
