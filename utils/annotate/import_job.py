@@ -1,6 +1,7 @@
 """Taking in objects from the page: of a file in the served folder, or of one that the browser sends."""
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -75,6 +76,12 @@ async def received(chunks: AsyncIterator[bytes], name: str, folder: Path) -> Pat
     return path
 
 
+def copied(path: Path, folder: Path) -> Path:
+    """A file of the served folder, as if it had been sent: formats that are folders take all that is beside a file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copy(path, tempfile.mkdtemp(prefix=UPLOADS, dir=folder)))
+
+
 def opened_upload(path: Path, format_name: str) -> Path:
     """What an import reads of a file that was sent: itself, its folder, or an archive's files.
 
@@ -88,6 +95,7 @@ def opened_upload(path: Path, format_name: str) -> Path:
 def _unzipped(archive: Path) -> Path:
     """The only folder of an archive, or the folder that it was unpacked to; zipfile keeps names inside of it."""
     target = archive.parent / "unpacked"
+    target.mkdir()
     try:
         with zipfile.ZipFile(archive) as file:
             size = sum(member.file_size for member in file.infolist())
@@ -113,11 +121,21 @@ def take_in(project: Project, source: Path, format_name: str, kind: str) -> dict
     Raises:
         AnnotationError: nothing could be taken; its values have the notes.
     """
-    result = import_objects(project, source, format_name, kind)
-    first, *notes = str(result).splitlines()
+    def shown(text: str) -> str:
+        """Without the places of this machine, which mean nothing to who sent a file."""
+        places = sorted({source, source.parent, project.images, project.images.resolve()}, key=lambda p: -len(str(p)))
+        for place in places:
+            text = text.replace(f"{place}{os.sep}", "").replace(str(place), place.name)
+        return text
+
+    try:
+        result = import_objects(project, source, format_name, kind)
+    except AnnotationError as error:
+        raise AnnotationError(shown(str(error)), "import_nothing", notes=[shown(str(error))]) from error
+    first, *notes = map(shown, str(result).splitlines())
     counts = re.match(r"(\d+) \w+ on (\d+) ", first)
     objects, pictures = map(int, counts.groups()) if counts else (0, 0)
-    return {"objects": objects, "pictures": pictures, "notes": list(getattr(result, "notes", notes)),
+    return {"objects": objects, "pictures": pictures, "notes": list(map(shown, getattr(result, "notes", notes))),
             "text": first.split(" (start with")[0]}
 
 

@@ -25,7 +25,7 @@ from .cache import ByteCache
 from .editor import Editor
 from .errors import AnnotationError, NotFoundError, saving
 from .export_job import ExportJob
-from .import_job import opened_upload, path_within, read_request, received
+from .import_job import OF_ONE_FILE, copied, opened_upload, path_within, read_request, received
 from .import_objects import PLANS
 from .pictures import Picture, thumbnail
 from .security import LOOPBACK, BodyLimit, SafeHeaders, SameSite, TokenGate, refusal
@@ -322,11 +322,12 @@ class _Service:
             is_sent = request.headers.get("content-type", "").startswith("application/octet-stream")
             given = dict(request.query_params) if is_sent else await _json(request)
             format_name, kind = read_request(given)
-            if not is_sent:
-                source = path_within(self.project, given.get("path"))
+            source = None if is_sent else path_within(self.project, given.get("path"))
+            if source is not None and (source.is_dir() or format_name in OF_ONE_FILE):
                 return JSONResponse(await self._edit(self.editor.import_objects, source, format_name, kind))
             with saving("The file"):
-                path = await received(request.stream(), given.get("name", ""), self.project.out)
+                path = await self._read(copied, source, self.project.out) if source else \
+                    await received(request.stream(), given.get("name", ""), self.project.out)
             try:
                 source = await self._read(opened_upload, path, format_name)
                 return JSONResponse(await self._edit(self.editor.import_objects, source, format_name, kind))
