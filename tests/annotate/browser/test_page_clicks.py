@@ -146,22 +146,6 @@ def test_zoomed_in_clicks_hit_the_pixel_that_is_seen(person):
     assert (step["y"], step["x"]) == (300, 50)
 
 
-def test_touch(browser, serve, tmp_path):
-    write_pictures(tmp_path / "images", "a.png")
-    server = serve()
-    person = Person(browser, server, has_touch=True, viewport={"width": 1024, "height": 768})
-    person.page.touchscreen.tap(*person.place(30, 40))
-    person.settle()
-    x, y = person.place(10, 10)
-    session = person.page.context.new_cdp_session(person.page)
-    session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
-    expect(person.page.locator(".click-chip.negative")).to_have_count(1)
-    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    person.settle()
-    steps = server.session("a.png")["steps"]
-    assert [(step["y"], step["x"], step["positive"]) for step in steps] == [(30, 40, True), (10, 10, False)]
-
-
 def test_a_large_picture(browser, serve, tmp_path):
     """12 megapixels, clicked at the far corner's pixel."""
     image = cv2.resize(cv2.imread(str(PHOTO)), (4000, 3000), interpolation=cv2.INTER_CUBIC)

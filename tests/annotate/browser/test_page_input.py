@@ -103,7 +103,7 @@ def test_a_double_click_with_select_edits(person):
     assert person.server.session("a.jpg")["in_work"]["id"] == 1
 
 
-def test_a_half_drawn_region_waits_for_its_picture(person):
+def test_a_half_drawn_region_waits_for_its_picture_and_outlives_the_page(person):
     person.press("r")
     for corner in ((50, 50), (50, 150), (120, 150)):
         person.click(*corner)
@@ -112,7 +112,9 @@ def test_a_half_drawn_region_waits_for_its_picture(person):
     expect(person.page.locator("#region-bar")).to_be_hidden()
     person.press("v", "a")
     person.wait_open("a.jpg")
-    person.press("r")
+    person.page.reload()
+    person.wait_open("a.jpg")
+    expect(person.page.locator("[data-tool=region]")).to_have_attribute("aria-pressed", "true")
     person.click(120, 50)
     person.press("Enter")
     person.settle()
@@ -155,22 +157,52 @@ def test_a_click_on_a_finished_protected_object_offers_to_edit_it(person):
     assert len(person.server.clicks("a.jpg")) == 1
 
 
-def test_fingers_have_a_switch_and_drawers_do_not_let_taps_through(browser, serve, tmp_path):
+class Fingers:
+    """One finger or two on the screen, drawing lines."""
+
+    def __init__(self, person: Person) -> None:
+        self.person, self.session = person, person.page.context.new_cdp_session(person.page)
+
+    def touch(self, kind: str, *points: tuple[float, float]) -> None:
+        """touchStart, touchMove or touchEnd at pixels of the picture."""
+        places = [dict(zip("xy", self.person.place(*point), strict=True)) for point in points]
+        self.session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+
+    def draw(self, *steps: list[tuple[float, float]]) -> None:
+        """Fingers go through places; each step has one for each of them."""
+        self.touch("touchStart", *steps[0])
+        for step in steps[1:]:
+            self.touch("touchMove", *step)
+        self.touch("touchEnd")
+
+
+def test_fingers_tap_press_draw_and_pinch(browser, serve, tmp_path):
     write_pictures(tmp_path / "images", "a.png")
     server = serve()
     person = Person(browser, server, has_touch=True, viewport={"width": 820, "height": 1180})
-    screen = person.page.touchscreen
+    screen, fingers = person.page.touchscreen, Fingers(person)
     screen.tap(*person.place(30, 40))
+    fingers.touch("touchStart", (10, 10))
+    expect(person.page.locator(".click-chip.negative")).to_have_count(1)  # by pressing long
+    fingers.touch("touchEnd")
     person.page.locator("#sign").tap()
-    screen.tap(*person.place(10, 10))
+    screen.tap(*person.place(50, 10))
+    fingers.draw([(20, 60)], [(25, 64)], [(30, 68)], [(35, 70)])
     person.settle()
-    assert server.clicks("a.png") == [(30, 40, True), (10, 10, False)]
+    before = person.text("#zoom-value")
+    fingers.draw([(20, 30), (20, 40)], [(20, 25), (20, 45)], [(20, 15), (20, 55)])
+    expect(person.page.locator("#zoom-value")).not_to_have_text(before)
+    person.press("f")
     for button in ("#toggle-list", "#toggle-panel"):
         person.page.locator(button).tap()
-        screen.tap(*person.place(50, 40))
+        screen.tap(*person.place(50, 40))  # closes the drawer, and does nothing else
         expect(person.page.locator("#scrim")).to_be_hidden()
     person.settle()
-    assert len(server.clicks("a.png")) == 2
+    steps = server.session("a.png")["steps"]
+    assert [(step["op"], step["positive"]) for step in steps] == [
+        ("click", True), ("click", False), ("click", False), ("stroke", False)]
+    assert server.clicks("a.png") == [(30, 40, True), (10, 10, False), (50, 10, False)]
+    assert np.abs(np.subtract(steps[3]["points"][-1], (35, 70))).max() <= 2
     person.leave()
 
 

@@ -1,7 +1,9 @@
 """Languages, themes and accessibility of the annotation page."""
+import ast
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from annotate.stub import write_pictures
 from person import PATIENCE, Person
 from playwright.sync_api import expect
 
-PAGE = Path(__file__).resolve().parents[3] / "utils" / "annotate" / "page"
+PACKAGE = Path(__file__).resolve().parents[3] / "utils" / "annotate"
 VISIBLE_TEXTS = """() => {
   const texts = [];
   for (const element of document.querySelectorAll("body *")) {
@@ -26,19 +28,41 @@ KEPT = re.compile(r"\b(Ctrl|Shift|Alt|Enter|Esc|Delete|Page|Up|Down|[A-Z]|px|car
 
 def texts_of(language: str) -> dict[str, str]:
     """The dictionary of a language, its keys and the text behind each."""
-    source = (PAGE / f"{language}.js").read_text(encoding="utf-8")
-    return dict(re.findall(r'^  "([^"]+)": (.+),$', source, re.M))
+    sources = [path.read_text(encoding="utf-8") for path in sorted(PACKAGE.glob(f"page/{language}*.js"))]
+    return dict(re.findall(r'^  "([^"]+)": (.+),$', "\n".join(sources), re.M))
 
 
 def test_the_dictionaries_say_the_same():
     english, russian = texts_of("en"), texts_of("ru")
-    own = {key for key in russian if not key.startswith("code ")}  # for these the server has English sentences
-    assert own == set(english)
-    placeholders = {key: set(re.findall(r"\{(?:key )?\w+\}", text)) for key, text in english.items()}
-    assert {key: set(re.findall(r"\{(?:key )?\w+\}", russian[key])) for key in english} == placeholders
+    assert set(russian) == set(english)
+    placeholders = {key: set(re.findall(r"\{(?:key )?\w+\}", text)) for key, text in english.items()
+                    if "{sentence}" not in text}
+    assert {key: set(re.findall(r"\{(?:key )?\w+\}", russian[key])) for key in placeholders} == placeholders
     for key, text in russian.items():
         if text.startswith("{"):  # forms of a number
             assert {"one", "few", "many", "other"} <= set(re.findall(r"(\w+): \"", text)), key
+
+
+def codes(node: ast.AST) -> Iterator[str]:
+    """The codes of refusals in some source: arguments of errors, values of what is called code."""
+    is_call = isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2].endswith(("Error", "refusal"))
+    values = [*node.args[1:], *(each.value for each in node.keywords if each.arg == "code")] if is_call else []
+    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "code":
+        values.append(node.value)
+    if isinstance(node, ast.Dict):
+        values += [value for key, value in zip(node.keys, node.values, strict=True)
+                   if isinstance(key, ast.Constant) and key.value == "code"]
+    for value in values:
+        for part in (value.body, value.orelse) if isinstance(value, ast.IfExp) else (value,):
+            if isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value:
+                yield part.value
+
+
+def test_every_refusal_of_the_server_has_words_in_every_language():
+    sources = [path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))]
+    found = {f"code {code}" for source in sources for node in ast.walk(ast.parse(source)) for code in codes(node)}
+    assert {"code disk_full", "code need_token", "code exported"} <= found
+    assert {language: found - set(texts_of(language)) for language in ("en", "ru")} == {"en": set(), "ru": set()}
 
 
 def visit_everything(person: Person) -> None:

@@ -52,11 +52,30 @@ def test_a_label_is_renamed_recoloured_merged_and_deleted(person):
 
 
 def test_objects_are_hidden_and_shown(person):
+    """The row's areas arrive between the press and the release of its button, which hides all the same."""
     before = person.colour(200, 150)
+    held = []
     finish_two(person)
+    person.page.route("**/outlines", lambda route: held.append(route))
+    person.page.reload()
+    person.wait_open("a.jpg")
+    facts, hide = person.page.locator("[data-object='1'] .what"), person.page.get_by_label("Hide object 1")
+    expect(facts).not_to_contain_text("px")
+    hide.hover()
+    person.page.mouse.down()
+    for route in held:
+        route.continue_()
+    person.page.unroute("**/outlines")
+    expect(facts).to_contain_text("px")
+    person.page.mouse.up()
+    expect(hide).to_have_attribute("aria-pressed", "true")
+    hide.click()
+    person.page.mouse.move(5, 5)
+    person.settle()
     shown = person.colour(200, 150)
     assert shown != before
-    hide_first(person)
+    hide.click()
+    person.page.mouse.move(5, 5)
     assert becomes(person, before) and person.colour(200, 400) != before
     person.press("u")
     person.settle()
@@ -64,18 +83,6 @@ def test_objects_are_hidden_and_shown(person):
     person.press("u")
     person.settle()
     assert becomes(person, shown)
-
-
-def hide_first(person) -> None:
-    """Hides the first object as a person would: where the list was laid out anew under the click, once more."""
-    button = person.page.get_by_label("Hide object 1")
-    for _ in range(5):
-        if button.get_attribute("aria-pressed") == "true":
-            return
-        button.click()
-        person.page.mouse.move(5, 5)
-        person.settle()
-        person.page.wait_for_timeout(300)
 
 
 def becomes(person, colour) -> bool:
@@ -174,3 +181,37 @@ def test_pictures_that_come_later_appear(browser, serve, tmp_path):
     person.page.reload()
     person.wait_open("a.png")
     person.leave()
+
+
+def labelme(label: str, *points: tuple[int, int]) -> str:
+    """A file of labelme about a.jpg, with a polygon."""
+    shape = {"label": label, "points": points, "shape_type": "polygon"}
+    return json.dumps({"shapes": [shape], "imagePath": "a.jpg", "imageHeight": 400, "imageWidth": 520})
+
+
+def test_what_was_annotated_elsewhere_is_taken_in(person, tmp_path):
+    corners = (50, 60), (150, 60), (150, 120), (50, 120)
+    upload, named = tmp_path / "a.json", tmp_path / "images" / "more" / "a.json"
+    upload.write_text(labelme("bird", *corners), encoding="utf-8")
+    named.parent.mkdir()
+    named.write_text(labelme("car", *((x + 200, y) for x, y in corners)), encoding="utf-8")
+    person.page.locator("#open-import").click()
+    person.page.locator("#start-import").click()
+    person.sees("#import-state", "Choose a file")
+    person.page.locator("#import-formats [value=labelme]").check()
+    person.page.locator("#import-file").set_input_files(upload)
+    person.page.locator("#start-import").click()
+    person.sees("#import-state", "1 object was taken in on 1 picture.")
+    person.sees("#object-count", "1")
+    assert person.server.mask("a.jpg", 0)[62:118, 52:148].all()
+    person.page.get_by_label("proposals, to accept or correct").check()
+    person.page.locator("#import-path").fill("more")
+    person.page.locator("#start-import").click()
+    person.sees("#proposal-count", "1")
+    person.page.locator("#import-path").fill("../secret.json")
+    person.page.locator("#start-import").click()
+    person.sees("#import-state", "Only files in the picture folder")
+    person.press("Escape", "t")
+    person.sees("#object-count", "2")
+    assert "bird" in labels(person)
+    person.problems.clear()  # the browser's own line about the refusal
