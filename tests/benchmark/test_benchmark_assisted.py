@@ -96,8 +96,9 @@ def test_a_proposal_is_corrected_and_accepted_at_ninety_per_cent():
     image = np.zeros((*SHAPE, 3), np.uint8)
     perfect = annotate(Model(Disks()), image, truth, 6, truth == 1)
     assert perfect.ious == [1.0] and np.array_equal(perfect.mask, truth == 1)
-    from_nothing = annotate(Model(Disks()), image, truth, 6)
-    assert from_nothing.ious[0] == 0 and len(from_nothing.ious) <= 7
+    for target in (0.5, 0.95):
+        ious = annotate(Model(Disks()), image, truth, 6, target=target).ious
+        assert ious[0] == 0 and max(ious[:-1]) < target and (ious[-1] >= target or len(ious) == 7)
 
 
 def test_only_the_change_under_the_click_is_merged():

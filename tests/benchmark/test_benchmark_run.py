@@ -13,17 +13,37 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from benchmark_models import Disks, SmallDisks
 
+from utils.benchmark import runner
 from utils.benchmark.__main__ import main
 from utils.benchmark.combinations import combinations
 from utils.benchmark.protocol import parse_model
 from utils.clicker import Click, Clicker
 from utils.files import folder_lock
+from utils.pool import each_done
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (60, 80)
 NAMES = ("ball_00001", "ball_00002", "box_00001", "pair_00001")
+
+
+@pytest.fixture
+def isolated() -> None:
+    """For tests of what a process of its own is needed for."""
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(request, monkeypatch):
+    """Stand-ins for models are evaluated without a process of their own, whose start takes longer than all else."""
+    if "isolated" in request.fixturenames:
+        yield
+        return
+    monkeypatch.setattr(runner, "each_done", lambda *arguments, isolated: each_done(*arguments))
+    yield
+    torch.set_grad_enabled(True)  # the work sets them for its process
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture
@@ -76,6 +96,7 @@ def slow_ious(data: Path, name: str, predictor, clicks: int) -> list[float]:
     return ious
 
 
+@pytest.mark.usefixtures("isolated")
 def test_figures_are_those_of_the_protocol(data, tmp_path):
     assert run(data, tmp_path / "out", clicks=20) == 0
     rows, summary = read(tmp_path / "out")
@@ -301,6 +322,7 @@ def test_broken_images_do_not_lose_the_others(data, tmp_path, capsys):
     [("DislikesDark", "RuntimeError: too dark"), ("DiesInTheDark", "the process died (SIGABRT) over this task")],
 )
 @pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.usefixtures("isolated")
 def test_a_model_that_fails_on_one_image(data, tmp_path, model, error, jobs):
     darken(data, NAMES[1])
     assert run(data, tmp_path / "out", "--jobs", jobs, model=f"benchmark_models:{model}") == 1

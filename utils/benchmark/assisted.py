@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.benchmark.arguments import whole_number
-from utils.benchmark.assisted_report import write_study
+from utils.benchmark.assisted_report import TARGETS, write_study
 from utils.benchmark.assisted_study import Plan, study
 from utils.benchmark.concepts import given_concept
 from utils.benchmark.protocol import harness
@@ -116,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--concept", default="trained", metavar="SOURCE",
                         help="a concept model, module:attribute or a folder of masks instead of training one")
     parser.add_argument("--clicks", type=whole_number(1, 100), default=20, help="at most on a picture (default: 20)")
+    parser.add_argument("--target", type=float, default=Plan.target, choices=TARGETS, metavar="IOU",
+                        help="IoU up to which clicks go on: .85, .90 or .95 (default: %(default)s)")
     parser.add_argument("--orders", type=whole_number(1, 100), default=5, help="random orders (default: 5)")
     parser.add_argument("--block", type=whole_number(1), default=1, metavar="N",
                         help="neighbouring pictures that stay together in an order, for sequences (default: 1)")
@@ -125,6 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--photos", type=whole_number(0), default=0, metavar="N", help="that each training sees, the "
                         "same one many times: figures that don't depend on the machine's speed (default: no limit)")
     parser.add_argument("--network", default=Plan.network, help="of the concept model (default: %(default)s)")
+    parser.add_argument("--size", type=whole_number(64, 2048), default=Plan.size,
+                        help="of the concept model's input (default: %(default)s)")
     parser.add_argument("--pretrained", default="", metavar="FILE", help="ImageNet weights of its encoder")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of the orders (default: 0)")
     parser.add_argument("--check-costs", type=float, nargs="+", default=[0.0, 0.5, 1.0, 2.0], metavar="CLICKS",

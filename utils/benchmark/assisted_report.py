@@ -124,7 +124,8 @@ def figures_of(plan: Plan, outcomes: Sequence[Outcome], checks: Sequence[float])
     if proposed:
         free = costs(proposed, 0, MAIN_TARGET, most)
         result["break-even check"] = float((free.nothing - free.always).mean())
-    result["clicks"] = {f"{round(100 * t)}": _clicks_and_failures(proposed, t, most) for t in TARGETS}
+    targets = [target for target in TARGETS if target <= plan.target]
+    result["clicks"] = {f"{round(100 * t)}": _clicks_and_failures(proposed, t, most) for t in targets}
     result["ious"] = {name: _mean_ious([values(o) for o in proposed]) for name, values in STARTS.items() if proposed}
     result["seconds of training an order"] = float(sum(o.seconds for o in outcomes)) / plan.orders
     return result

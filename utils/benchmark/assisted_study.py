@@ -23,7 +23,7 @@ from utils.pool import Lost, each_done
 from utils.segment import PhotoWithMask, Recipe, Settings, open_concept_model, open_data, probabilities, train
 
 ACCEPTED_IOU = 0.90  # at which the annotator goes on to the next picture
-HIGHEST_TARGET = 0.95  # clicks go on up to it, for NoC
+HIGHEST_TARGET = 0.95  # clicks go on up to it, for NoC, if nothing else is chosen
 IGNORED = 255  # in the masks of utils.segment
 GIVEN = -1  # what a model learnt from that was not trained here
 
@@ -38,9 +38,10 @@ class Plan:
         model: what clicks, as utils.models takes it.
         concept: "trained", a concept model, "module:attribute" giving probabilities, or a folder of masks.
         clicks: at most on a picture.
+        target: IoU up to which clicks go on; NoC of higher ones is not told.
         orders: random orders; in blocks of `block` pictures that stay together (for frames of a sequence).
         merge: of an answer only the connected change under the click is applied.
-        minutes: of each training at most; network, pretrained: see utils.segment.
+        minutes: of each training at most; network, size, pretrained: see utils.segment.
         photos: that each training sees, the same one many times, so that figures don't depend on how fast the machine
             is; 0: as many as fit into the minutes.
     """
@@ -53,12 +54,14 @@ class Plan:
     model: str = str(CHECKPOINT_PATH)
     concept: str = "trained"
     clicks: int = 20
+    target: float = HIGHEST_TARGET
     orders: int = 5
     block: int = 1
     merge: bool = False
     minutes: float = 0.5
     photos: int = 0
     network: str = Settings.network
+    size: int = Settings.size
     pretrained: str = ""
     seed: int = 0
 
@@ -107,9 +110,9 @@ class Outcome:
 
 def annotate(
     model: Model, image: np.ndarray, truth: np.ndarray, clicks: int, initial: np.ndarray | None = None,
-    merge: bool = False,
+    merge: bool = False, target: float = HIGHEST_TARGET,
 ) -> Annotated:
-    """Clicks exactly until the IoU is HIGHEST_TARGET, and keeps the mask that reached ACCEPTED_IOU.
+    """Clicks exactly until the IoU is `target`, and keeps the mask that reached ACCEPTED_IOU.
 
     Args:
         image: uint8 (H, W, 3) RGB.
@@ -122,8 +125,9 @@ def annotate(
     mask = np.zeros(truth.shape, bool) if initial is None else initial
     ious = [scorer.score(mask)[0]]
     accepted = mask if ious[0] >= ACCEPTED_IOU else None
-    model.predictor.set_input_image(image)
-    while len(ious) <= clicks and ious[-1] < HIGHEST_TARGET:
+    while len(ious) <= clicks and ious[-1] < target:
+        if len(ious) == 1:
+            model.predictor.set_input_image(image)
         clicker.make_next_click(mask)
         starts = merge or (len(ious) == 1 and initial is not None)
         given = {"prev_mask": mask.astype(np.float32)} if starts else {}
@@ -171,7 +175,7 @@ class FromNothing:
         photo, truth = read_picture(sample)
         if not (truth == 1).any():
             return {"number": number, "name": sample.name, "ious": []}
-        found = annotate(self._model, photo, truth, self._plan.clicks)
+        found = annotate(self._model, photo, truth, self._plan.clicks, target=self._plan.target)
         write_mask(path, found.mask)
         return {"number": number, "name": sample.name, "ious": found.ious}
 
@@ -226,7 +230,7 @@ class FromProposals:
         before = [number for number in trainings(len(self._nothing)) if number < learnt]
         start = folder / f"model_{before[-1]}" if before else None
         recipe = Recipe(minutes=plan.minutes, epochs=plan.photos / learnt, batch_size=min(16, learnt - 1))
-        settings = None if start else Settings(network=plan.network)
+        settings = None if start else Settings(network=plan.network, size=plan.size)
         result = train(samples, folder / f"model_{learnt}", recipe, settings, plan.pretrained or None, start,
                        workers=0, quiet=True)
         model = open_concept_model(result.model)
@@ -243,7 +247,8 @@ class FromProposals:
             outcome.confidence = confidence_of(probability)
             if outcome.confidence > 0:  # an empty proposal is none
                 initial = probability > THRESHOLD
-                found = annotate(self._model, photo, truth, self._plan.clicks, initial, self._plan.merge)
+                found = annotate(self._model, photo, truth, self._plan.clicks, initial, self._plan.merge,
+                                 self._plan.target)
                 outcome.proposal_ious, accepted = found.ious, found.mask
                 write_mask(folder / "proposals" / f"{number}.png", initial)
         write_mask(folder / "masks" / f"{number}.png", accepted)
