@@ -15,13 +15,14 @@ from utils.images import encode_png, read_labels
 from utils.prepare.fetch import ArchiveRefusedError, NotThereError, fetch, unpack
 from utils.prepare.sources import Archive, DataSet
 
+NOTES = ".downloads.json"
 SURE = 200  # GrabCut's masks are 0, 128 (unsure band) and 255; run.py counts what is above 0, so the band is taken out
 
 
 def download(data_set: DataSet, out: Path, mirror: str = "", keep_archives: bool = False) -> None:
     """Fetches every archive of a set that is not in place yet, unpacks it and moves it where it belongs.
 
-    A finished archive is noted in OUT/.downloads.json; a killed run goes on where it stopped.
+    A finished archive is noted in OUT/NOTES; a killed run goes on where it stopped.
 
     Args:
         data_set: of sources.DATA_SETS.
@@ -38,10 +39,11 @@ def download(data_set: DataSet, out: Path, mirror: str = "", keep_archives: bool
         for archive in data_set.archives:
             room = out / f".{archive.name}.unpacking"
             if archive.name in _notes(out) and not room.exists():
-                print(f"{archive.name} is in place (remove its entry of {_notes_path(out)} to fetch it again)")
+                print(f"{archive.name} is in place (remove its entry of {out / NOTES} to fetch it again)")
                 continue
-            if len(data_set.archives) == 1 and not room.exists():
-                _refuse_what_is_in_the_way(out, data_set)
+            for name in (data_set.title, data_set.run_folder):
+                if name and len(data_set.archives) == 1 and (out / name).exists() and not room.exists():
+                    raise UsageError(f"{out / name} is in the way; move it elsewhere or choose another --out")
             path = out / "archives" / archive.name
             _fetch(archive, path, mirror)
             _unpack(data_set, archive, path, room, out)
@@ -52,18 +54,8 @@ def download(data_set: DataSet, out: Path, mirror: str = "", keep_archives: bool
     print(f"{out / data_set.title} is ready; terms: {data_set.terms}")
 
 
-def _notes_path(out: Path) -> Path:
-    return out / ".downloads.json"
-
-
 def _notes(out: Path) -> dict[str, Any]:
-    return read_json(_notes_path(out)) if _notes_path(out).exists() else {}
-
-
-def _refuse_what_is_in_the_way(out: Path, data_set: DataSet) -> None:
-    for name in filter(None, (data_set.title, data_set.run_folder)):
-        if (out / name).exists():
-            raise UsageError(f"{out / name} is in the way; move it elsewhere or choose another --out")
+    return read_json(out / NOTES) if (out / NOTES).exists() else {}
 
 
 def _fetch(archive: Archive, path: Path, mirror: str) -> None:
@@ -90,7 +82,7 @@ def _unpack(data_set: DataSet, archive: Archive, path: Path, room: Path, out: Pa
         refused = path.rename(path.with_name(path.name + ".refused"))
         raise UserError(f"{error}; it is kept as {refused}: look at it, then fetch it again") from error
     size, sha256 = path.stat().st_size, file_digest(path)
-    write_json(_notes_path(out), _notes(out) | {archive.name: {"bytes": size, "sha256": sha256}}, indent=1)
+    write_json(out / NOTES, _notes(out) | {archive.name: {"bytes": size, "sha256": sha256}}, indent=1)
     print(f"{archive.name}: {format_size(size)} (published size: {archive.published_size or 'not known'}), "
           f"SHA-256 {sha256}")
     shutil.rmtree(room)
@@ -175,11 +167,7 @@ def _gather_photos(coco_lvis: Path) -> None:
             others = (other / "images" / f"{image_id}.jpg" for other in splits if other != split)
             source = next((path for path in others if path.exists()), None)
             if source is not None:
-                _link_or_copy(source, split / "images" / source.name)
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or one without links
-        write_whole(target, source.read_bytes())
+                try:
+                    os.link(source, split / "images" / source.name)
+                except OSError:  # a disk without links
+                    write_whole(split / "images" / source.name, source.read_bytes())

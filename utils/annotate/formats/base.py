@@ -99,6 +99,10 @@ class Writer:
         self.to, self.labels, self.polygons, self.link = to, labels, polygons, link
         self.names: list[str] = []
         self.notes: list[str] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """What a format needs before its first picture."""
 
     def add(self, picture: Annotated) -> None:
         """Writes one picture."""

@@ -21,8 +21,8 @@ class CocoWriter(Writer):
     title = "COCO JSON"
     description = "one file for all pictures; for pycocotools, detectron2, mmdetection and this project's training"
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def begin(self) -> None:
+        """No entries yet."""
         self.images: list[dict[str, Any]] = []
         self.annotations: list[str] = []  # as JSON: numbers of Python take many times the room
 

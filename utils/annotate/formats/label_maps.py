@@ -19,8 +19,8 @@ class LabelMapWriter(Writer):
     title = "PNG masks"
     description = "label maps of classes and of objects, and a mask an object"
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def begin(self) -> None:
+        """An empty table."""
         self.rows: list[list[Any]] = []
 
     def add(self, picture: Annotated) -> None:

@@ -5,7 +5,6 @@ Boxes are counted from 1 and include their last pixel. Masks are exact; 255 is l
 from __future__ import annotations
 
 import io
-from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -26,8 +25,8 @@ class VocWriter(Writer):
     title = "PASCAL VOC"
     description = "palette masks of classes and objects, XML with boxes, copies of the pictures"
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def begin(self) -> None:
+        """Checks the number of classes."""
         self._stems: list[str] = []
         if len(self.labels) > MAX_NUMBER:
             raise AnnotationError(f"VOC has {MAX_NUMBER} classes at most; export as coco or png.")

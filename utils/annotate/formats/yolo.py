@@ -9,7 +9,6 @@ nothing is drawn.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import cv2
 import numpy as np
@@ -30,9 +29,7 @@ class YoloWriter(Writer):
     title = "YOLO segmentation"
     description = "labels and copies of the pictures, for ultralytics"
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._split = 0  # objects of several lines
+    _split = 0  # objects of several lines
 
     def add(self, picture: Annotated) -> None:
         """The picture's labels and a copy of it."""
@@ -72,21 +69,16 @@ def _fraction(value: int, side: int) -> str:
 
 def as_polygons(mask: np.ndarray) -> list[Corners]:
     """A mask bool (H, W) as one polygon through its outermost pixels; as several if the seams would show."""
-    rings = _rings(mask)
-    whole = rings[0]
-    for ring in rings[1:]:
-        whole = _joined(whole, ring, mask)
-    drawn = drawn_by_reader([whole], mask.shape)
-    if len(rings) == 1 or np.count_nonzero(drawn != mask) <= MAX_CHANGE * np.count_nonzero(mask):
+    whole = _as_one(mask)
+    if np.count_nonzero(_drawn_by_reader(whole, mask.shape) != mask) <= MAX_CHANGE * np.count_nonzero(mask):
         return [whole]
-    return [polygon for part in _split(mask) for polygon in [as_one(part)]]
+    return [_as_one(part) for part in _split(mask)]
 
 
-def as_one(part: np.ndarray) -> Corners:
-    """A connected part with its holes as one polygon."""
-    rings = _rings(part)
-    whole = rings[0]
-    for ring in rings[1:]:
+def _as_one(part: np.ndarray) -> Corners:
+    """Parts with their holes as one polygon."""
+    whole, *further = _rings(part)
+    for ring in further:
         whole = _joined(whole, ring, part)
     return whole
 
@@ -177,9 +169,8 @@ def _is_far(corner: tuple[int, int], room: dict[str, int], height: int, width: i
     return max(near) >= MAX_BOX_GROWTH
 
 
-def drawn_by_reader(polygons: list[Corners], shape: tuple[int, int]) -> np.ndarray:
-    """Bool (H, W): the polygons as ultralytics draws them."""
+def _drawn_by_reader(polygon: Corners, shape: tuple[int, int]) -> np.ndarray:
+    """Bool (H, W): a polygon as ultralytics draws it."""
     canvas = np.zeros(shape, np.uint8)
-    for polygon in polygons:
-        cv2.fillPoly(canvas, [np.ascontiguousarray(polygon[:, ::-1], np.int32)], 1)
+    cv2.fillPoly(canvas, [np.ascontiguousarray(polygon[:, ::-1], np.int32)], 1)
     return canvas.view(bool)
