@@ -5,7 +5,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +110,12 @@ class Editor:
             self._open.popitem(last=False)
         return self._open[picture_id]
 
-    def open(self, picture_id: str) -> dict[str, Any]:
-        """The state of a picture, and the model ready for clicks on it."""
+    def open(self, picture_id: str, coming: Sequence[str] = ()) -> dict[str, Any]:
+        """The state of a picture, and the model ready for clicks on it; `coming` are the ids of the next pictures."""
         work = self.opened(picture_id)
         work.renew_guesses()
         if self.assistant is not None:
-            self.assistant.look_ahead(picture_id)
+            self.assistant.look_ahead(picture_id, coming)
         self.engine.prepare(work.picture.id, work.image)
         return work.state()
 

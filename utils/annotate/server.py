@@ -20,7 +20,7 @@ from utils.files import UserError
 from utils.images import encode_jpeg
 
 from . import operations
-from .assist.assistant import Assistant
+from .assist.assistant import LOOK_AHEAD, Assistant
 from .cache import ByteCache
 from .editor import Editor
 from .errors import AnnotationError, NotFoundError, saving
@@ -211,8 +211,9 @@ class _Service:
     # ------------------------------------------------------------------------------------------ a picture
 
     async def show_picture(self, request: Request) -> Response:
-        """The state of a picture; the model gets ready for it."""
-        return JSONResponse(await self._edit(self.editor.open, request.path_params["id"]), headers=FRESH)
+        """The state of a picture; the model gets ready for it, the trainer for those that the page opens next."""
+        coming = request.query_params.get("next", "").split(",")[:LOOK_AHEAD]
+        return JSONResponse(await self._edit(self.editor.open, request.path_params["id"], coming), headers=FRESH)
 
     async def change(self, request: Request) -> Response:
         """One change; the answer is the new state, and it is on the disk."""

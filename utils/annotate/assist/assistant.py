@@ -7,6 +7,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ class Assistant:
         self.folder = AssistFolder(project.out)
         self.folder.root.mkdir(parents=True, exist_ok=True)
         self.folder.busy.unlink(missing_ok=True)
+        for half in self.folder.root.rglob(".part-*"):  # of processes that were killed
+            half.unlink(missing_ok=True)
         self._outcomes = Outcomes(self.folder.root / "outcomes.jsonl")
         more = ["--given", given] if given else []
         self._process = TrainerProcess(self.folder, ["--minutes", str(minutes), *more])
@@ -119,16 +122,18 @@ class Assistant:
         if tell:
             self.renew()
 
-    def look_ahead(self, picture_id: str) -> None:
-        """A picture was opened: those after it are the next ones."""
-        order = list(self.project.pictures)
-        begin = order.index(picture_id) if picture_id in self.project.pictures else 0
-        unfinished = (each for each in (*order[begin:], *order[:begin])
-                      if self.project.summary(self.project.pictures[each]).status not in FINISHED)
-        coming = [each for each, _ in zip(unfinished, range(LOOK_AHEAD), strict=False)]
-        if coming != self.folder.next():
+    def look_ahead(self, picture_id: str, coming: Sequence[str] = ()) -> None:
+        """A picture was opened: those after it are the next ones, or those that the page names."""
+        pictures = self.project.pictures
+        order = list(pictures)
+        begin = order.index(picture_id) if picture_id in pictures else 0
+        wanted = dict.fromkeys([picture_id, *coming, *order[begin:], *order[:begin]])
+        unfinished = (each for each in wanted
+                      if each in pictures and self.project.summary(pictures[each]).status not in FINISHED)
+        ahead = list(islice(unfinished, LOOK_AHEAD))
+        if ahead != self.folder.next():
             with contextlib.suppress(OSError):
-                write_json(self.folder.next_file, coming)
+                write_json(self.folder.next_file, ahead)
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
