@@ -5,13 +5,12 @@ network, its checkpoints, and the Predictor. Then training: the recipe, train_se
 the order in which they are called.
 
 Predicting imports torch, torchvision, numpy and OpenCV only. Training takes its photos from utils/datasets.py, and its
-comforts (curves, contact sheets, settings on the command line, ...) from utils/training.py if that is there.
+comforts (curves, contact sheets, settings on the command line, ...) from utils/click_training.py if that is there.
 
 Coordinates are (y, x) in pixels; the centre of the first pixel is (0, 0).
 """
 from __future__ import annotations
 
-import argparse
 import contextlib
 import copy
 import dataclasses
@@ -1378,11 +1377,7 @@ class Recipe:
     focal_gamma: float = _setting(2.0, "loss", "exponent of the focal loss", 0, 10)
     iou_weight: float = _setting(0.5, "loss", "weight of the soft IoU loss", 0, 100)
 
-    stages: dataclasses.InitVar[Any] = None  # the former name of `resolutions`
-
-    def __post_init__(self, stages: Any) -> None:
-        if stages is not None:
-            object.__setattr__(self, "resolutions", stages)
+    def __post_init__(self) -> None:
         for setting in dataclasses.fields(self):
             object.__setattr__(self, setting.name, _checked(setting, getattr(self, setting.name)))
         begins = [begin for begin, _ in self.resolutions]
@@ -1488,7 +1483,7 @@ def train_segmentation(
     Args:
         folder: COCO_LVIS, or own photos in its format, with the split train and, if there are photos held out, val.
         out: for checkpoints/ (last_checkpoint.pth and, with photos held out, best.pth) and state.pth; with
-            utils/training.py also for vis/ (curves, contact sheets) and metrics.csv.
+            utils/click_training.py also for vis/ (curves, contact sheets) and metrics.csv.
         recipe: what decides the result: a Recipe, or several, trained one after another; those before the last one in
             out/phase1, out/phase2, ... SHIPPED if left out, or FINE_TUNING with a `start`.
         data: "auto" for the photos that checkpoint.pth names, or all of the train split if hardly any of those are
@@ -1528,7 +1523,7 @@ def train_segmentation(
         plan = Plan(phases, folder, photos, held_out, Path(out), chosen, group, start, pretrained, workers, augmentator,
                     epoch_samples, validation_objects, save_seconds,
                     (PATIENCE if own or start else 0) if patience is None else patience, tensorboard)  # fmt: skip
-        with _guard(plan, minutes) as stop:
+        with _comforts().guard(plan, minutes) as stop:
             plan = _prepare(plan, epochs=epochs, fit_minutes=fit_minutes)
             return _train_phases(plan, stop, compares=own or start is not None)
     finally:
@@ -1573,16 +1568,15 @@ def _train_phases(plan: Plan, stop: Any, compares: bool) -> Path:
     """Trains phase after phase; returns the checkpoint of the last one that was begun."""
     for number in range(len(plan.phases)):
         run = open_run(plan, number)
-        comforts = _module("training") if plan.says else None  # curves, contact sheets, a progress bar
-        plain = PlainLog(run.history, run.losses, quiet=not plan.says)
-        with contextlib.closing(comforts.click_log(plan, number, run) if comforts else plain) as log:
+        comforts = _comforts() if plan.says else _Plain
+        with contextlib.closing(comforts.click_log(plan, number, run)) as log:
             session = Session(run, plan, number, log)
             if compares and number == 0 and run.seen == 0:
                 session.validate()
             finished = session.train(stop)
         if plan.group.any(not finished, plan.device):  # all wait here until the first process has written it
             return plan.checkpoint(number)
-    if compares and comforts:
+    if compares:
         comforts.print_comparison(plan.checkpoint(number))
     return plan.checkpoint(number)
 
@@ -1733,8 +1727,8 @@ def reading_failure(problems: Dict[str, int], samples: float) -> Optional[str]:
 class PlainLog:
     """What TrainingLog of utils/training.py is, without its curves, contact sheets and progress bar."""
 
-    def __init__(self, history: List[Dict[str, float]], losses: List[Tuple[int, float]], quiet: bool = False) -> None:
-        self.history, self.losses, self._quiet = history, losses, quiet
+    def __init__(self, plan: Plan, run: Run) -> None:
+        self.history, self.losses, self._says = run.history, run.losses, plan.says
 
     def record(self, seen: int, loss: float, **_: float) -> None:
         """Notes a loss."""
@@ -1747,11 +1741,49 @@ class PlainLog:
 
     def say(self, text: str) -> None:
         """Prints a line."""
-        if not self._quiet:
+        if self._says:
             print(text, flush=True)
 
     def close(self) -> None:
         """Nothing is left to do."""
+
+
+class _Plain:
+    """Stands for utils/click_training.py where that is missing: Ctrl-C ends a run, whose last saved state remains."""
+
+    due = False  # no stop is ever asked for
+
+    @classmethod
+    def guard(cls, plan: Plan, minutes: Optional[float]) -> contextlib.AbstractContextManager:
+        if minutes is not None:
+            raise TrainingError("a time limit (minutes) needs utils/click_training.py beside solution.py")
+        return contextlib.nullcontext(cls)
+
+    @staticmethod
+    def scale_and_describe(plan: Plan, **lengths: Optional[float]) -> Plan:
+        if plan.tensorboard or any(length is not None for length in lengths.values()):
+            raise TrainingError("epochs, fit_minutes and tensorboard need utils/click_training.py beside solution.py")
+        return plan
+
+    @staticmethod
+    def click_log(plan: Plan, number: int, run: Run) -> PlainLog:
+        return PlainLog(plan, run)
+
+    @staticmethod
+    def print_comparison(path: Path) -> None:
+        pass
+
+    @staticmethod
+    def run_command(arguments: Sequence[str]) -> int:
+        if arguments:
+            raise TrainingError("arguments need utils/click_training.py beside solution.py; without any, it trains")
+        print("wrote", train_segmentation())
+        return 0
+
+
+def _comforts() -> Any:
+    """The module utils.click_training, or what stands for it: curves, time limits, recipe files, ..."""
+    return _module("click_training") or _Plain
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -1893,11 +1925,7 @@ def _prepare(plan: Plan, **lengths: Optional[float]) -> Plan:
             print("strokes and contours need utils/drawings.py: training goes on with clicks, and the result "
                   "understands clicks only", flush=True)  # fmt: skip
         plan = plan._replace(phases=tuple(dataclasses.replace(phase, drawings="") for phase in plan.phases))
-    comforts = _module("training")
-    if comforts:
-        plan = comforts.scale_and_describe(plan, **lengths)
-    elif plan.tensorboard or any(length is not None for length in lengths.values()):
-        raise TrainingError("epochs, fit_minutes and tensorboard need utils/training.py beside solution.py")
+    plan = _comforts().scale_and_describe(plan, **lengths)
     ClickSamples(plan.photos, plan.phases[0])[0]  # photos are there, and objects large enough
     digest = data_digest(plan)
     for number, phase in enumerate(plan.phases):
@@ -1907,22 +1935,6 @@ def _prepare(plan: Plan, **lengths: Optional[float]) -> Plan:
         if path.is_file():  # that of another run is refused before anything is trained
             refuse_other_run(read_plain(path), phase, digest, path)
     return plan
-
-
-class _NoStop:
-    """The stop request of a run without utils/training.py: Ctrl-C ends it at once, and the last saved state remains."""
-
-    due = False
-
-
-def _guard(plan: Plan, minutes: Optional[float]) -> contextlib.AbstractContextManager:
-    """Keeps other runs out of the output folder, and gives what says when to stop: an object with `due`."""
-    comforts = _module("training")
-    if comforts:
-        return comforts.guard(plan, minutes)
-    if minutes is not None:
-        raise TrainingError("a time limit (minutes) needs utils/training.py beside solution.py")
-    return contextlib.nullcontext(_NoStop())
 
 
 def refuse_other_run(state: Any, recipe: Recipe, data: str, path: PathLike) -> None:
@@ -2676,51 +2688,19 @@ def validate(
 # Command line
 # ----------------------------------------------------------------------------------------------------------------------
 
-ARGUMENTS = {  # of train_segmentation: type and explanation
-    "folder": (str, "the data (default ./COCO_LVIS)"),
-    "out": (str, "for everything written (default ./experiments)"),
-    "data": (str, "photos: checkpoint for those that checkpoint.pth names, all, or the path of a checkpoint "
-                  "(default: those that checkpoint.pth names, or all if hardly any of them are there)"),
-    "start": (str, "fine-tune this checkpoint, by a recipe of its own"),
-    "pretrained": (str, "file of ImageNet weights; downloaded if left out"),
-    "epochs": (float, "so many passes over the photos, in place of --samples"),
-    "minutes": (float, "save and stop after this time; start again to go on"),
-    "fit_minutes": (float, "scale the recipe's schedule to about this time"),
-    "patience": (int, "validations without a better IoU@3 after which a phase ends; 0: never"),
-    "device": (str, "cpu, cuda, ...; a GPU where there is one"),
-    "workers": (int, "processes that load samples"),
-}  # fmt: skip
-
-
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Train the model; without settings of the recipe, as the shipped one.")
-    for name, (kind, text) in ARGUMENTS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
-    comforts = _module("training")
-    if comforts:
-        comforts.add_recipe_arguments(parser)
-    given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     try:
-        if given.pop("recipe_check", False):
-            return 0 if comforts.check_recipe(**given) else 1
-        if comforts:
-            given = comforts.with_recipe(given)
-        if given.pop("print_recipe", False):
-            print(comforts.recipe_text(given["recipe"]))
-            return 0
-        print("wrote", train_segmentation(**given))
+        return _comforts().run_command(sys.argv[1:] if arguments is None else arguments)
     except (TrainingError, CheckpointError, FileNotFoundError, ValueError) as error:
         print(f"solution.py: {error}", file=sys.stderr)
-        return 1
     except OSError as error:  # a full or read-only disk
-        place = error.filename or given.get("out", "./experiments")
-        advice = "mend it or name another --out, and start again"
-        print(f"solution.py: {place}: {error.strerror}; {advice}", file=sys.stderr)
-        return 1
-    return 0
+        place = error.filename or "the output folder"
+        print(f"solution.py: {place}: {error.strerror}; mend it or name another --out, and start again",
+              file=sys.stderr)  # fmt: skip
+    return 1
 
 
 if __name__ == "__main__":
-    sys.modules["solution"] = sys.modules["__main__"]  # utils/training.py imports this very module
+    sys.modules["solution"] = sys.modules["__main__"]  # utils/click_training.py imports this very module
     sys.exit(main())

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import solution
 from solution import CheckpointError, ISModel, NetworkConfig, save_model
-from utils.training import recipe_from
+from utils.click_training import recipe_from
 
 CPU = torch.device("cpu")
 SHIPPED = Path(solution.__file__).with_name("checkpoint.pth")

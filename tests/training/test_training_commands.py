@@ -32,9 +32,9 @@ from training_tools import (
 
 import solution
 from solution import ISModel, Recipe, TrainingError, find_photos
-from utils import training
+from utils import click_training
+from utils.click_training import recipe_from, training_record
 from utils.files import folder_lock
-from utils.training import recipe_from, training_record
 
 # ------------------------------------------------------------------------------------------------ other trees, errors
 
@@ -101,7 +101,8 @@ def test_it_trains_beside_a_bare_utils(folder, tmp_path):
     program = (
         "import solution; recipe = solution.Recipe(samples=8, batch_size=4, resolutions=((0, 32),), min_area=500, "
         "drawings='separate'); "
-        "print(solution.train_segmentation('data', 'out', recipe, 'all', False, device='cpu', workers=0))"
+        "print(solution.train_segmentation('data', 'out', recipe, 'all', False, device='cpu', workers=0)); "
+        "solution.main(['--workers', '0'])"
     )
     (room / "data").symlink_to(folder)
     done = subprocess.run([sys.executable, "-c", program], cwd=room, capture_output=True, text=True, timeout=300,
@@ -110,6 +111,7 @@ def test_it_trains_beside_a_bare_utils(folder, tmp_path):
     assert (room / "out" / "checkpoints" / "last_checkpoint.pth").exists() and (room / "out" / "state.pth").exists()
     assert "samples 8, " in done.stdout and "iou@3" in done.stdout
     assert done.stdout.count("the result understands clicks only") == 1
+    assert "arguments need utils/click_training.py" in done.stderr
     config = torch.load(room / "out" / "checkpoints" / "last_checkpoint.pth", weights_only=True)["config"]
     assert config["drawings"] == ""
 
@@ -154,10 +156,10 @@ def test_two_trainings_do_not_share_a_folder(folder, tmp_path):
 
 
 def test_the_schedule_is_fitted_to_the_time_once(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "estimate_seconds", lambda plan: 240.0)
+    monkeypatch.setattr(click_training, "estimate_seconds", lambda plan: 240.0)
     recipe = dataclasses.replace(TINY, samples=48, resolutions=((0, 32), (24, 48)))
     train(folder, tmp_path, recipe, fit_minutes=2, minutes=0)
-    monkeypatch.setattr(training, "estimate_seconds", lambda plan: 24.0)  # the machine is faster now
+    monkeypatch.setattr(click_training, "estimate_seconds", lambda plan: 24.0)  # the machine is faster now
     last = train(folder, tmp_path, recipe, fit_minutes=2, minutes=0)
     kept = recipe_from(torch.load(last, weights_only=True)["training"]["phases"][0]["recipe"])
     assert kept.samples == 24 and kept.resolutions == ((0, 32), (12, 48))
@@ -185,13 +187,13 @@ def test_help_offers_every_setting_in_groups(capsys):
 
 
 def test_settings_apply_to_every_phase_of_the_shipped_recipe():
-    phases = training.override(solution.SHIPPED[:3], {"batch_size": 64, "seed": 7})
+    phases = click_training.override(solution.SHIPPED[:3], {"batch_size": 64, "seed": 7})
     assert [(p.batch_size, p.seed, p.samples) for p in phases] == [(64, 7, 64_000), (64, 8, 48_000), (64, 9, 44_800)]
-    halved = training.override(solution.SHIPPED[:3], {"samples": 78_400})
+    halved = click_training.override(solution.SHIPPED[:3], {"samples": 78_400})
     assert [(p.samples, p.lr_hold) for p in halved] == [(32_000, 0), (24_000, 15_192), (22_400, 4800)]
     assert halved[2].resolutions == ((0, 224), (11_200, 256))
     with pytest.raises(TrainingError, match="resolutions .* does not fit phase 2 of 48000 samples"):
-        training.override(solution.SHIPPED, {"resolutions": [[0, 128], [50_000, 224]]})
+        click_training.override(solution.SHIPPED, {"resolutions": [[0, 128], [50_000, 224]]})
 
 
 def test_a_start_decides_network_and_resolution(tmp_path):
@@ -288,15 +290,15 @@ def printed(capsys, *arguments: str) -> str:
 def test_a_printed_recipe_is_read_again_and_a_checkpoint_gives_its_own(tmp_path, capsys):
     path = tmp_path / "recipe.json"
     path.write_text(printed(capsys), encoding="utf-8")
-    assert training.read_recipe(path) == solution.SHIPPED
+    assert click_training.read_recipe(path) == solution.SHIPPED
     path.write_text(printed(capsys, "--recipe", str(path), "--batch-size", "8", "--seed", "5"), encoding="utf-8")
-    assert [(phase.batch_size, phase.seed) for phase in training.read_recipe(path)] == [
+    assert [(phase.batch_size, phase.seed) for phase in click_training.read_recipe(path)] == [
         (8, 5 + number) for number in range(len(solution.SHIPPED))
     ]
     own = training_record(solution.read_checkpoint(CHECKPOINT))["phases"]
-    assert training.read_recipe(CHECKPOINT) == tuple(recipe_from(phase["recipe"]) for phase in own)
+    assert click_training.read_recipe(CHECKPOINT) == tuple(recipe_from(phase["recipe"]) for phase in own)
     path.write_text(printed(capsys, "--start", str(CHECKPOINT)), encoding="utf-8")
-    assert training.read_recipe(path) == solution.choose_phases(None, CHECKPOINT)
+    assert click_training.read_recipe(path) == solution.choose_phases(None, CHECKPOINT)
 
 
 @pytest.mark.parametrize("content, words", [
@@ -350,7 +352,7 @@ def recorded(folder, tmp_path, monkeypatch) -> tuple[Path, Path]:
 
 
 def test_the_recipe_check_follows_its_own_record(recorded, capsys):
-    assert training.check_recipe(*recorded, pretrained=False, device="cpu", workers=0)
+    assert click_training.check_recipe(*recorded, pretrained=False, device="cpu", workers=0)
     text = capsys.readouterr().out
     assert text.count("recorded") == 6 and "+0.0000" in text and ": follows the record" in text
 
@@ -358,7 +360,7 @@ def test_the_recipe_check_follows_its_own_record(recorded, capsys):
 def test_the_recipe_check_of_two_phases_is_about_the_first(folder, tmp_path, recorded, capsys):
     train(folder, tmp_path / "second", (TINY, dataclasses.replace(TINY, samples=4)))
     shutil.copy(tmp_path / "second" / "checkpoints" / "last_checkpoint.pth", tmp_path / "home" / "checkpoint.pth")
-    assert training.check_recipe(*recorded, pretrained=False, device="cpu", workers=0)
+    assert click_training.check_recipe(*recorded, pretrained=False, device="cpu", workers=0)
     text = capsys.readouterr().out
     assert text.count("recorded") == 6 and ": follows the record" in text
 
@@ -369,8 +371,8 @@ def test_the_recipe_check_notices_another_record(recorded, tmp_path, capsys):
     first = content["training"]["phases"][0]
     first["losses"] = [[seen, loss + 0.05] for seen, loss in first["losses"]]
     torch.save(content, path)
-    assert not training.check_recipe(*recorded, pretrained=False, device="cpu", workers=0)
+    assert not click_training.check_recipe(*recorded, pretrained=False, device="cpu", workers=0)
     assert "DOES NOT follow" in capsys.readouterr().out
     (recorded[0] / "train" / "hannotation.pickle").write_bytes(pickle.dumps({COCO_IDS[0]: ANNOTATION}))
     with pytest.raises(TrainingError, match="1 of the 3 photos"):
-        training.check_recipe(*recorded, pretrained=False, device="cpu", workers=0)
+        click_training.check_recipe(*recorded, pretrained=False, device="cpu", workers=0)

@@ -33,7 +33,7 @@ from training_tools import (
 
 import solution
 from solution import ClickSamples, Group, ISModel, NetworkConfig, Run, TrainingError, find_photos
-from utils.training import recipe_from
+from utils.click_training import recipe_from
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_a_state_of_another_run_is_noticed_before_the_first_phase(folder, tmp_pa
 CHILD = """
 import json, sys
 import solution, torch
-from utils.training import recipe_from
+from utils.click_training import recipe_from
 torch.set_num_threads(1)
 solution.FLUSH_EVERY = 1
 save = solution.Session.save_state
