@@ -39,18 +39,27 @@ def find_splits(folder: PathLike) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"*/{ANNOTATIONS}"))
 
 
+def load(path: PathLike, advice: str = "fetch it again") -> Any:
+    """What a file of a split holds, which may be anything that is plain data.
+
+    Raises:
+        SampleError: it is missing (with the advice), damaged, or wants more than plain data.
+    """
+    try:
+        return load_pickle(path)
+    except OSError as error:
+        raise SampleError(f"{path} can't be read ({error.strerror}); {advice}") from error
+    except pickle.UnpicklingError as error:
+        raise SampleError(f"{error}; fetch it again") from error
+
+
 def read_annotations(path: PathLike) -> dict[int | str, dict[str, Any]]:
     """The annotations of all photos, {id: annotation}, of an annotation file.
 
     Raises:
         SampleError: the file is missing, damaged, wants more than plain data, or holds something else.
     """
-    try:
-        annotations = load_pickle(path)
-    except OSError as error:
-        raise SampleError(f"{path} can't be read ({error.strerror}); is its folder a split of COCO_LVIS?") from error
-    except pickle.UnpicklingError as error:
-        raise SampleError(f"{error}; fetch it again") from error
+    annotations = load(path, "is its folder a split of COCO_LVIS?")
     counts = [a.get("num_instance_masks") if isinstance(a, dict) else None for a in annotations.values()] \
         if isinstance(annotations, dict) else [None]
     if not all(isinstance(count, (int, np.integer)) for count in counts):
@@ -69,14 +78,11 @@ def read_layers(path: PathLike) -> tuple[np.ndarray, Mapping]:
     Raises:
         SampleError: it is missing, damaged, or holds something else.
     """
+    content = load(path)
     try:
-        encoded, mapping = load_pickle(path)
+        encoded, mapping = content
         layers = np.stack([np.asarray(cv2.imdecode(layer, cv2.IMREAD_UNCHANGED)) for layer in encoded])
         mapping = [(int(layer), int(label)) for layer, label in mapping]
-    except OSError as error:
-        raise SampleError(f"{path} can't be read ({error.strerror}); fetch it again") from error
-    except pickle.UnpicklingError as error:
-        raise SampleError(f"{error}; fetch it again") from error
     except (TypeError, ValueError, cv2.error) as error:
         raise SampleError(f"{path} does not hold label layers and a mapping ({error}); fetch it again") from error
     if layers.dtype != np.uint8 or layers.ndim != 3:

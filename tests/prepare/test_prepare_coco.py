@@ -32,9 +32,9 @@ def stream(request, monkeypatch) -> str:
     return request.param
 
 
-def convert(tmp_path: Path, photos: Path, content, *options, jobs: int = 1, mark: bool = False) -> int:
+def convert(tmp_path: Path, photos: Path, content, *options, mark: bool = False) -> int:
     path = write_json(tmp_path / "instances.json", content, mark)
-    return convert_to(tmp_path / "out", "coco", "--images", photos, "--instances", path, *options, jobs=jobs)
+    return convert_to(tmp_path / "out", "coco", "--images", photos, "--instances", path, *options)
 
 
 def things(*ids: int, **info) -> dict:
@@ -144,17 +144,6 @@ def test_lvis_and_coco_are_joined(tmp_path, photos):
     assert equal(objects, [better, other]) and equal(stuff, [SKY, GRASS])
     (entry,) = entries(tmp_path / "out")
     assert entry["categories"] == ["hat", "cat", "sky", "sky"] and entry["license_id"] == 4
-
-
-def test_several_processes_give_the_same_files(tmp_path, photos):
-    content = coco([1, 2, 3], [(i, 1, run_lengths(rectangle(i, 20, i, 30)), {}) for i in (1, 2, 3)])
-    files = []
-    for jobs in (1, 2):
-        home = tmp_path / f"{jobs}"
-        home.mkdir()
-        assert convert(home, photos, content, jobs=jobs) == 0
-        files.append({path.relative_to(home): path.read_bytes() for path in home.rglob("*") if path.is_file()})
-    assert files[0] == files[1] and len(files[0]) == 10
 
 
 BROKEN = {

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import colorsys
 import hashlib
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,11 +13,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from utils.coco_lvis import ANNOTATIONS, find_splits, read_sample
+from utils.coco_lvis import ANNOTATIONS, find_splits, load, read_sample
 from utils.files import UsageError, UserError, write_json, write_whole
 from utils.images import encode_jpeg
 from utils.pool import Lost, each_done
-from utils.safe_pickle import load_pickle
 
 AREA_BOUNDS = (1, 16, 64, 256, 1024, 4096, 16384, 65536, 262144)  # pixels; a bar of the histogram begins at each
 BAR = 40  # characters of the longest bar
@@ -160,10 +158,7 @@ def annotations_of(split: Path) -> dict[str, Any]:
     Raises:
         UserError: they can't be read.
     """
-    try:
-        annotations = load_pickle(split / ANNOTATIONS)
-    except (OSError, pickle.UnpicklingError) as error:
-        raise UserError(f"{split / ANNOTATIONS} can't be read ({error}); fetch it again") from error
+    annotations = load(split / ANNOTATIONS)
     if not isinstance(annotations, dict):
         raise UserError(f"{split / ANNOTATIONS} holds a {type(annotations).__name__}, not the annotations by photo")
     return {str(image_id): annotation for image_id, annotation in annotations.items()}
