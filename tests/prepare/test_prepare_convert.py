@@ -143,7 +143,7 @@ def many(tmp_path: Path, count: int) -> list:
 
 
 def test_a_killed_conversion_goes_on(tmp_path):
-    """kill -9 of two processes in the middle: what is recorded is not done again, the whole is as one process makes it."""
+    """kill -9 of two processes in the middle: what is recorded stays, and the whole is as one process makes it."""
     call, out = many(tmp_path, 12), tmp_path / "out"
     pipes = [tmp_path / "many" / f"{i:012d}.jpg" for i in (6, 7)]
     for path in pipes:  # reading a pipe that nobody writes to never ends: both processes are killed at work
