@@ -1,6 +1,7 @@
 """A load test of the annotation server: many clicks over many pictures, nothing lost, memory flat, latencies.
 
     python -m tests.annotate.load_test --megapixels 12 --pictures 5 --clicks 200
+    python -m tests.annotate.load_test --megapixels 0.4 --pictures 8 --clicks 200 --assist
 """
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ from utils.folders import list_pictures
 
 CLICKS_PER_OBJECT = 5
 START_SECONDS = 120
+LEARNT, ROUNDS, THINKING_SECONDS = 5, 5, 0.3  # pictures; of clicks with and without training; between two clicks
 
 
 @dataclass
@@ -89,7 +91,11 @@ class Client:
     def change(self, state: dict[str, Any], op: str, **fields: Any) -> dict[str, Any]:
         """A change to a picture in this state; gives the new state."""
         body = {"op": op, "id": uuid.uuid4().hex, "revision": state["revision"], **fields}
-        return json.loads(self._ask("POST", f"/api/pictures/{state['id']}/change", json.dumps(body)))
+        return self.post(f"/api/pictures/{state['id']}/change", body)
+
+    def post(self, path: str, content: Any) -> Any:
+        """The JSON that answers another one."""
+        return json.loads(self._ask("POST", path, json.dumps(content)))
 
     def _ask(self, method: str, path: str, body: str | None = None) -> bytes:
         headers = {"content-type": "application/json"} if body else {}
@@ -148,6 +154,43 @@ def _annotate(client: Client, picture_id: str, clicks: int, random_places: rando
     client.change(state, "mark", done=True)
 
 
+def compare(client: Client, clicks: int) -> str:
+    """Clicks at a person's pace while a concept model is trained and while none is, in turns: both reports and a ratio.
+
+    The last picture is clicked on; the first LEARNT are marked as done, each with a painted object.
+    """
+    *learnt, clicked = client.get("/api/project")["pictures"]
+    for picture in learnt[:LEARNT]:
+        state = client.get(f"/api/pictures/{picture['id']}")
+        middle = [[state["height"] / 2, state["width"] / 2]]
+        state = client.change(state, "brush", points=middle, radius=state["height"] / 5, adds=True, label="object")
+        client.change(client.change(state, "finish"), "mark", done=True)
+    state, random_places, reports = client.get(f"/api/pictures/{clicked['id']}"), random.Random(0), (Report(), Report())
+    for part in range(2 * ROUNDS):
+        command = ("train", "stop")[part % 2]
+        client.post("/api/assist", {"do": command, "label": "object"})
+        _wait_for(lambda: (client.get("/api/status")["assist"]["labels"][0]["state"] == "training") == (part % 2 == 0))  # noqa: B023
+        for number in range(clicks // (2 * ROUNDS)):
+            time.sleep(THINKING_SECONDS)
+            place = {"y": random_places.randrange(state["height"]), "x": random_places.randrange(state["width"])}
+            begun = time.perf_counter()
+            state = client.change(state, "click", **place, positive=number % CLICKS_PER_OBJECT != 2, label="object")
+            reports[part % 2].seconds.append(time.perf_counter() - begun)
+            if number % CLICKS_PER_OBJECT == CLICKS_PER_OBJECT - 1:
+                state = client.change(state, "clear")
+    texts = [f"{name}: {report.text()}" for name, report in zip(("training", "alone"), reports, strict=True)]
+    ratios = [np.percentile(reports[0].seconds, q) / np.percentile(reports[1].seconds, q) for q in (50, 95)]
+    return "\n".join([*texts, "ratio: p50 {:.2f}, p95 {:.2f}".format(*ratios)])
+
+
+def _wait_for(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise AnnotationError(f"The server didn't get there in {START_SECONDS} seconds.")
+        time.sleep(0.2)
+
+
 def saved_clicks(out: Path) -> int:
     """Clicks that are in the session files of an output folder."""
     project = Project(out)
@@ -176,6 +219,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--images", type=Path, help="a folder of pictures to take instead; saved beside the system's "
                         "temporary files, the folder is only read")
     parser.add_argument("--checkpoint", type=Path, help="of the model (default: checkpoint.pth)")
+    parser.add_argument("--assist", action="store_true", help="compare clicks while a concept model is trained with "
+                        "clicks while none is")
     return parser.parse_args()
 
 
@@ -186,10 +231,13 @@ def main(options: argparse.Namespace) -> None:
         if options.images is None:
             make_pictures(images, options.pictures, options.megapixels)
         count = len(list_pictures(images).pictures)
-        with _server(images, out, options.checkpoint) as (address, process_id):
+        with _server(images, out, options.checkpoint, options.assist) as (address, process_id):
             client = Client(address)
             _wait_for_model(client)
             print(f"{options.clicks} clicks over {count} pictures", flush=True)
+            if options.assist:
+                print(compare(client, options.clicks))
+                return
             report = run(client, out, options.clicks, process_id)
         print(report.text())
         if report.lost:
@@ -208,9 +256,10 @@ def make_pictures(folder: Path, count: int, megapixels: float) -> None:
 
 
 @contextmanager
-def _server(images: Path, out: Path, checkpoint: Path | None) -> Iterator[tuple[str, int]]:
+def _server(images: Path, out: Path, checkpoint: Path | None, assist: bool) -> Iterator[tuple[str, int]]:
     command = [sys.executable, "-m", "utils.annotate", str(images), "--out", str(out), "--port", "0"]
     command += ["--checkpoint", str(checkpoint)] if checkpoint else []
+    command += ["--assist", "object", "--assist-minutes", "30"] if assist else []
     home = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=home, env=environment) as process:
@@ -225,9 +274,8 @@ def _server(images: Path, out: Path, checkpoint: Path | None) -> Iterator[tuple[
 
 
 def _wait_for_model(client: Client) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while (model := client.get("/api/status")["model"])["state"] == "loading" and time.monotonic() < deadline:
-        time.sleep(0.2)
+    _wait_for(lambda: client.get("/api/status")["model"]["state"] != "loading")
+    model = client.get("/api/status")["model"]
     if model["state"] != "ready":
         raise AnnotationError(model["text"])
 
