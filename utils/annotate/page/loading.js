@@ -74,7 +74,7 @@ async function fetchPicture(pictureId) {
   changed();
   setTimeout(() => changed("saved"), BUSY_MILLISECONDS + 50);
   try {
-    const [state, image] = await Promise.all([call(`/api/pictures/${pictureId}`), loadImage(pictureId)]);
+    const [state, image] = await Promise.all([call(addressOf(pictureId)), loadImage(pictureId)]);
     if (app.current !== pictureId) return;
     view.setPicture(image, state.height, state.width);
     outbox.revisions.set(pictureId, state.revision);
@@ -89,6 +89,14 @@ async function fetchPicture(pictureId) {
     if (isPassing(refusal)) say(refusal.message, { isError: true });
     changed();
   }
+}
+
+const LOOKED_AHEAD = 8; // pictures that the concept model is told of before they are opened
+
+/** Of a picture that is being opened; the concept model hears which ones come next. */
+function addressOf(pictureId) {
+  const next = app.assist ? [pictureId, ...list.following(pictureId, LOOKED_AHEAD - 1)] : [];
+  return `/api/pictures/${pictureId}${next.length ? `?next=${next.join()}` : ""}`;
 }
 
 async function loadImage(pictureId) {

@@ -82,6 +82,13 @@ export class PictureList {
     return null;
   }
 
+  /** The next pictures after one, from the top again at the end: ids of those on which something is left to do. */
+  following(pictureId, count) {
+    const here = this.shown.findIndex(({ id }) => id === pictureId);
+    return [...this.shown.slice(here + 1), ...this.shown.slice(0, Math.max(0, here))].filter(isOpen).slice(0, count)
+      .map(({ id }) => id);
+  }
+
   mark(current) {
     this.rows.get(this.marked)?.setAttribute("aria-selected", "false");
     this.marked = current;
@@ -119,5 +126,5 @@ function fillState(element, { status, objects, clicks, sure, empty }) {
 function sureness(sure, empty) {
   const bar = make("meter", { min: 0, max: 1, value: sure, "aria-hidden": "true" });
   const words = t(empty ? "sure, empty" : "sure", { percent: Math.round(100 * sure) });
-  return make("span", { className: "sure", title: t("sure title") }, bar, words);
+  return make("span", { className: "sure", title: t("sure title") }, ...(empty ? [] : [bar]), words);
 }
