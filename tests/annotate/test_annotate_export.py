@@ -361,6 +361,13 @@ def test_the_labels_of_a_tree_go_to_their_pictures_alone(tmp_path, pictures, lab
         labels.values()).count("0.5\n") - (notes > 0)
 
 
+def test_a_picture_whose_name_is_not_utf8_gets_its_objects_back(tmp_path):
+    editor = annotated(tmp_path, os.fsdecode(b"\xff.png"), "a.png")
+    export(editor.project, tmp_path / "to", "coco")
+    again = Project(tmp_path / "again", tmp_path / "images")
+    assert import_objects(again, tmp_path / "to/instances.json", "coco") == "2 objects on 2 pictures"
+
+
 def test_what_can_not_be_taken_in_is_said(tmp_path):
     write_pictures(tmp_path / "images", "a.png", "b.png")
     project, maps = Project(tmp_path / "out", tmp_path / "images"), tmp_path / "maps"
@@ -371,6 +378,9 @@ def test_what_can_not_be_taken_in_is_said(tmp_path):
         import_objects(project, maps, "png")
     with pytest.raises(AnnotationError, match="nowhere doesn't exist"):
         import_objects(project, tmp_path / "nowhere", "png")
+    (maps / "x.json").write_text('{"shapes": [], "imagePath": "x.jpg"}')
+    with pytest.raises(AnnotationError, match="its picture 'x.jpg' is neither in"):
+        import_objects(project, maps, "labelme")
     via = {"a": {"filename": "a.png", "regions": [{"region_attributes": {"thing": "cat"}, "shape_attributes": {
         "name": "rect", "x": 5, "y": 6, "width": 20, "height": 10}}]}}
     (maps / "via.json").write_text(json.dumps(via))
@@ -527,4 +537,5 @@ def test_what_is_exported_is_training_data(project, tmp_path, kind):
     else:
         assert {mask.tobytes() for mask in found} == {mask.tobytes() for mask in truth(project).values()}
     lines = (out / "train/objects.jsonl").read_text().splitlines()[1:]
-    assert {name for line in lines for name in json.loads(line)["categories"]} == ({"1", "2"} if kind == "png" else {"car", "person"})
+    names = {name for line in lines for name in json.loads(line)["categories"]}
+    assert names == ({"1", "2"} if kind == "png" else {"car", "person"})

@@ -242,8 +242,9 @@ def plan_coco(
     places = PhotoFolders(photo_folders, {info.file_name for info in leading.images.values()}, skip_missing)
     tasks, problems = _tasks(leading, places)
     if not tasks:
+        why = f"; the first of them: {problems[0]}" if problems else ""
         raise UsageError(f"none of the {len(leading.images)} photos of {leading.path} is in "
-                         f"{' or '.join(map(str, photo_folders))}; the first of them: {(problems or [''])[0]}")
+                         f"{' or '.join(map(str, photo_folders))}{why}")
     crowds = {kind: crowd or ("skip" if file.is_official else "object") for kind, file in files.items()}
     stated = leading.info.get("frame")
     reader = CocoReader(crowds, frame or (stated if stated in ("upright", "stored") else "upright"))

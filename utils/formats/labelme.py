@@ -140,5 +140,6 @@ def _find_photo(path: Path, images: Path | None) -> Path | None:
         if place.suffix.lower() in PICTURE_SUFFIXES and place.is_file():
             return place
     if not document.get("imageData"):
-        raise UserError(f"{path}: its picture {shown_name(image_path)!r} is not there; name its folder with --images")
+        advice = f"is neither in {images} nor there" if images else "is not there; name its folder with --images"
+        raise UserError(f"{path}: its picture {shown_name(image_path)!r} {advice}")
     return None

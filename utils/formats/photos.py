@@ -102,7 +102,8 @@ class PhotoFolders:
             for path in (folder / name, folder / relative):  # a backslash may be part of a name
                 if inside(path, folder) and path.is_file():
                     return [path]
-        found = {path: _common_end(path.resolve().parts, parts) for path in self._listed.get(relative.name, ())}
+        listed = self._listed.get(shown_name(relative.name), ())
+        found = {path: _common_end(path.resolve().parts, parts) for path in listed}
         return [path for path, length in found.items() if length == max(found.values())]
 
     def find(self, name: str) -> tuple[Path | None, str]:
