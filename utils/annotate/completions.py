@@ -47,7 +47,8 @@ def without_prompt(work: OpenPicture, step: Step) -> Step:
     if begun is None:
         return rendered(work, step)
     prompts = active.prompts[: step["index"]] + active.prompts[step["index"] + 1 :]
-    before = name = begun
+    name: str | None = begun
+    before = name
     for count, prompt in enumerate(prompts):
         before = name
         initial = InitialMask(name, count) if name else None

@@ -255,7 +255,8 @@ def _give_back_memory() -> None:
 
 def _clicker_of(given: list[Interaction]) -> Any:
     """As predictors take it: clicks in a Clicker, and with others among them a list."""
-    return Clicker(init_clicks=given) if all(isinstance(each, ModelClick) for each in given) else given
+    clicks = [each for each in given if isinstance(each, ModelClick)]
+    return Clicker(init_clicks=clicks) if len(clicks) == len(given) else given
 
 
 class _Interaction:

@@ -36,10 +36,10 @@ def native(prompt: Prompt, shape: Shape, understands: Understands) -> Stroke | C
     try:
         if prompt.kind == "box":
             return Contour.box(*line.ravel().tolist())
-        line = cv2.approxPolyDP(line[:, None], SMOOTH, prompt.kind == "lasso")[:, 0]
+        corners = cv2.approxPolyDP(line[:, None], SMOOTH, prompt.kind == "lasso")[:, 0].tolist()
         if prompt.kind == "lasso":
-            return Contour(prompt.is_positive, line.tolist())
-        return Stroke(prompt.is_positive, line.tolist(), max(1.0, STROKE_WIDTH * max(shape)))
+            return Contour(prompt.is_positive, corners)
+        return Stroke(prompt.is_positive, corners, max(1.0, STROKE_WIDTH * max(shape)))
     except InteractionError:
         return None
 

@@ -157,7 +157,7 @@ class _Service:
         }
         return JSONResponse(content, headers=FRESH)
 
-    def _labels(self) -> list[dict[str, str]]:
+    def _labels(self) -> list[dict[str, Any]]:
         return [{"name": label.name, "colour": label.colour, "separate": label.separate}
                 for label in self.project.labels]
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from utils.files import UserError, file_digest, folder_lock, write_json, write_whole
+from utils.files import UserError, file_digest, folder_lock, read_json, write_json, write_whole
 from utils.models import OBJECT, model_digests, open_attribute
 
 from ..errors import AnnotationError
@@ -64,6 +64,7 @@ class Trainer:
         self._todo: dict[str, Picture] | None = None  # pictures that a model hasn't seen, by id
         self._failed: dict[str, tuple[int, int]] = {}  # what was there when a label couldn't be trained
         self._problems: dict[str, str] = {}
+        self._changed: set[str] = set()  # labels whose marks aren't written yet
         self._flushed = 0.0
 
     def run(self) -> None:
@@ -82,6 +83,7 @@ class Trainer:
         """One training or one picture; False if there is nothing to do."""
         control = self.folder.control()
         if control != self._control:
+            self._flush()
             self._control, self._todo = control, None
         due = next((key for key in self._labels() if self._given is None and self._is_due(key)), None)
         if due is not None:
@@ -174,6 +176,7 @@ class Trainer:
                 concept = self._concept(key)
                 if concept is not None:
                     self._marks[key][picture.id] = self._mark(self.folder.label(key), concept, picture, photo)
+                    self._changed.add(key)
         if coming or not self._todo or time.monotonic() - self._flushed > SECONDS_BETWEEN_MARKS:
             self._flush()
         return True
@@ -190,14 +193,13 @@ class Trainer:
         return Mark(round(sure, 4), is_empty, concept.digest)
 
     def _flush(self) -> None:
-        for key, marks in self._marks.items():
-            self.folder.label(key).write_marks(marks)
+        for key in self._changed:
+            self.folder.label(key).write_marks(self._marks[key])
+        self._changed.clear()
         self._flushed = time.monotonic()
 
 
 def _status(folder: AssistFolder, picture: Picture) -> str:
-    from utils.files import read_json
-
     try:
         return str(read_json(folder.out / "sessions" / f"{picture.key}.json")["status"])
     except (UserError, KeyError, TypeError):
@@ -241,6 +243,14 @@ def _checked(answer: Any, photo: np.ndarray, source: str) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------------------------------- the process
+
+
+def stand_back() -> None:
+    """The lowest priority; and where memory runs out, the first to be killed."""
+    if hasattr(os, "nice"):
+        os.nice(19)
+    with contextlib.suppress(OSError):  # elsewhere than on Linux
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="utf-8")
 
 
 def end_with_server() -> None:
@@ -303,8 +313,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--given", default="")
     options = parser.parse_args(arguments)
     folder = AssistFolder(options.out)
-    if hasattr(os, "nice"):
-        os.nice(19)
+    stand_back()
     end_with_server()
     trainer = Trainer(folder, options.minutes)
     try:
