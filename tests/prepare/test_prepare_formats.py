@@ -219,6 +219,11 @@ def test_what_can_not_be_drawn_or_found_is_named_and_lost_alone(tmp_path, via, c
     assert equal(read_back(tmp_path / "out")["a.jpg"][0], [RECT_MASK])
     assert via(document("2", {"a.jpg": regions[2:], "gone.jpg": regions}), "--skip-missing") == 0
     assert "1 pictures are not in" in capsys.readouterr().err
+    (tmp_path / "more").write_text(document("2", {"a.jpg": [region("rect", {**RECT, "x": 9})]}))
+    for more, rc in (("via", 0), ("more", 1)):
+        assert via(document("1", {"a.jpg": regions[2:]}), "--annotations", tmp_path / "via", tmp_path / more) == rc
+    assert "more lists a.jpg again with other regions" in capsys.readouterr().err
+    assert equal(read_back(tmp_path / "out")["a.jpg"][0], [RECT_MASK])
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"a": 3}', '{"a": {"filename": "a.jpg"}}', "a,b\n1,2\n", "\x00",
