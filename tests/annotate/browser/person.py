@@ -140,3 +140,19 @@ def expected(image: np.ndarray, *clicks: tuple[int, int, bool]) -> np.ndarray:
     predictor.set_input_image(image)
     clicker = Clicker(init_clicks=[Click(is_positive, (y, x)) for y, x, is_positive in clicks])
     return predictor.get_prediction(clicker) > 0.5
+
+
+FIGURES = {"label": "car", "trained_on": 12, "ious": [0.7, 0.9], "iou": 0.8, "with": {"pictures": 7, "clicks": 1.25},
+           "without": {"pictures": 5, "clicks": 3.5}, "model": "/api/assist/files/car.pth", "masks": None,
+           "curve": [{"trained_on": n, "iou": n / 15, "held_out": n / 20} for n in (5, 8, 12)]}
+PROBLEM = {"code": "no_torch", "error": "No.", "values": {"reason": "it is away"}}
+TRAINING = {"label": "car", "state": "training", "done": 13, "needed": 18, "trained_on": 12, "fraction": 0.5}
+STATUS = {"version": 99, "gate": True, "problem": PROBLEM, "labels": [TRAINING]}
+
+
+def show_concept(person: Person) -> None:
+    """Lets the page hear of a concept model that has learnt for some time and has just died."""
+    person.page.route("**/api/assist", lambda route: route.fulfill(
+        json=STATUS if route.request.method == "POST" else {"labels": [FIGURES]}))
+    person.page.route("**/api/status*", lambda route: route.fulfill(json={**route.fetch().json(), "assist": STATUS}))
+    expect(person.page.locator(".concept svg")).to_be_attached(timeout=PATIENCE)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from person import PATIENCE, Person
+from person import PATIENCE, Person, show_concept
 from playwright.sync_api import expect
 
 SIZE = (90, 120)
@@ -60,14 +60,6 @@ def test_twelve_pictures_are_annotated_and_the_thirteenth_comes_with_a_proposal(
     person.leave()
 
 
-FIGURES = {"label": "car", "trained_on": 12, "ious": [0.7, 0.9], "iou": 0.8, "with": {"pictures": 7, "clicks": 1.25},
-           "without": {"pictures": 5, "clicks": 3.5}, "model": "/api/assist/files/car.pth", "masks": None,
-           "curve": [{"trained_on": n, "iou": n / 15, "held_out": n / 20} for n in (5, 8, 12)]}
-PROBLEM = {"code": "no_torch", "error": "No.", "values": {"reason": "it is away"}}
-TRAINING = {"label": "car", "state": "training", "done": 13, "needed": 18, "trained_on": 12, "fraction": 0.5}
-STATUS = {"version": 99, "gate": True, "problem": PROBLEM, "labels": [TRAINING]}
-
-
 def test_proposals_are_rejected_or_corrected_and_the_panel_says_what_they_are_worth(
         browser, serve_process, tmp_path, monkeypatch):
     monkeypatch.setenv("STUB_ASSIST", "annotate.stub:bright")  # a model that is ready
@@ -76,6 +68,14 @@ def test_proposals_are_rejected_or_corrected_and_the_panel_says_what_they_are_wo
     proposal = person.page.get_by_label("Take proposal 1")
     proposal.wait_for(timeout=PATIENCE)
     reject_and_correct(person, *middles[0])
+    person.sees("#hint", "Dashed: proposals")
+    person.page.set_viewport_size({"width": 820, "height": 1180})
+    person.page.locator("#finish-here").click()  # as hands without a keyboard accept
+    person.settle()
+    assert len(person.server.session("01.png")["objects"]) == 1
+    person.press("Control+z")
+    person.settle()
+    person.page.set_viewport_size({"width": 1280, "height": 720})
     proposal.wait_for(timeout=PATIENCE)
     person.press("Enter")
     person.sees("#messages", "1 proposal was neither accepted nor rejected")
@@ -118,9 +118,7 @@ OUTLINE = """async () => {
 def look_at_the_panel(person: Person) -> None:
     """With figures that take long to come by."""
     person.page.route("**/api/project", lambda route: route.fulfill(json=surely(route.fetch().json())))
-    person.page.route("**/api/assist", lambda route: route.fulfill(
-        json=STATUS if route.request.method == "POST" else {"labels": [FIGURES]}))
-    person.page.route("**/api/status*", lambda route: route.fulfill(json={**route.fetch().json(), "assist": STATUS}))
+    show_concept(person)
     for text in ("trained on 12 pictures · in training", "IoU 0.80 of its last 2 proposals, before correction",
                  "1.3 clicks a picture with proposals (7 pictures)", "3.5 clicks a picture without (5 pictures)"):
         person.sees(".concept .lines", text)
@@ -133,7 +131,7 @@ def look_at_the_panel(person: Person) -> None:
                 "(button) => { button.disabled = false; button.click(); }")
         assert request.value.post_data_json == {"do": what, "label": "car"}
     names = person.page.locator("#picture-list .name")
-    person.sees("#picture-list", "likely empty, 70 % sure")
+    person.sees("#picture-list", "likely empty, 70 %")
     for order, numbers in (("uncertain", "543201"), ("empty", "345201")):
         person.page.locator("#order").select_option(order)
         expect(names).to_have_text([f"0{number}.png" for number in numbers])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from annotate.stub import write_pictures
-from person import PATIENCE, Person
+from person import PATIENCE, Person, show_concept
 from playwright.sync_api import expect
 
 PACKAGE = Path(__file__).resolve().parents[3] / "utils" / "annotate"
@@ -171,6 +171,7 @@ def test_axe_finds_nothing(browser, serve, tmp_path, axe, theme, size):
     person.press("Space")
     person.click(5, 5, button="right")
     person.settle()
+    show_concept(person)
     check("work")
     if person.page.locator("#toggle-panel").is_visible():
         person.page.locator("#toggle-panel").click()
@@ -181,7 +182,7 @@ def test_axe_finds_nothing(browser, serve, tmp_path, axe, theme, size):
     person.press("?")
     check("help")
     person.press("Escape")
-    for state in ("export", "labels", "statistics"):
+    for state in ("export", "labels", "statistics", "import"):
         if person.page.locator(f"#open-{state}").is_visible():
             person.page.locator(f"#open-{state}").click()
             person.page.locator("dialog[open]").wait_for()

@@ -170,6 +170,12 @@ function finish() {
   setSign(true); // a new object begins with a click on it
 }
 
+/** For hands without a keyboard: finishes the object in work, else accepts what the concept model proposes. */
+function finishOrAccept() {
+  if (isWorking() || !guessesLeft().length) finish();
+  else acceptAll();
+}
+
 function closeRegion(adds) {
   if (hand.region.length > 2) hand.closeRegion(adds);
   else say(t("three corners"));
@@ -178,6 +184,7 @@ function closeRegion(adds) {
 /** What keys and buttons call, by name; see keys.js. */
 export const ACTIONS = {
   finish,
+  finishOrAccept,
   clear() { isWorking() ? change("clear") : say(t("nothing to clear")); },
   remove,
   removeLast,

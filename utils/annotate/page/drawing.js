@@ -4,7 +4,9 @@ import { expected, protects } from "./expectation.js";
 import { t } from "./language.js";
 import { change, newObject } from "./loading.js";
 import { say } from "./messages.js";
-import { beginning, edit, guessFor, hoverObject, objectAt, reject, rejectable, removeObject } from "./objects.js";
+import {
+  beginning, edit, guessFor, hoverObject, objectAt, reject, rejectable, removeObject, takeProposal,
+} from "./objects.js";
 import { askPreview, dropPreview } from "./preview.js";
 import { hand, view } from "./stage.js";
 import { app, brushRadius, can, changed } from "./state.js";
@@ -40,8 +42,15 @@ function centred(points, isFine = false) {
   return points.map((point) => point.map((value) => Math.max(-reach, Math.min(reach, moved(value)))));
 }
 
+/** A line that begins on or near a proposal of the concept model, beside no object in work, corrects that one. */
+function takeGuess(point) {
+  const guess = guessFor(point);
+  if (guess !== undefined) takeProposal(guess);
+}
+
 export function brushStroke(points) {
   if (!app.state) return;
+  takeGuess(points[0]);
   const radius = brushRadius();
   change("brush", { points: centred(points, radius < 1), radius, adds: app.tool === "brush", ...newObject() });
 }
@@ -54,8 +63,9 @@ export function region(points, adds) {
 export function draw(points, positive) {
   if (!app.state) return;
   dropPreview();
-  if (can("stroke")) change("stroke", { points: centred(points), positive, ...newObject() });
-  else click(points[0], positive);
+  if (!can("stroke")) { click(points[0], positive); return; }
+  takeGuess(points[0]);
+  change("stroke", { points: centred(points), positive, ...newObject() });
 }
 
 /** A box around the object, between two corners. */

@@ -68,6 +68,7 @@ export const en = {
   "new label": "New label",
   "add": "Add",
   "proposals": "Proposals",
+  "accept": "Accept",
   "accept all": "Accept all",
   "reject all": "Reject all",
   "finished objects": "Finished objects",
@@ -177,6 +178,8 @@ export const en = {
 
   // hints
   "hint click": "Left click: on the object · right click: off it · drag: stroke · Space: finish the object · Enter: picture done",
+  "hint proposal": "Dashed: proposals of the concept model · {key T}: accept · Delete: reject · click: correct · Enter: picture done",
+  "touch hint proposal": "Dashed: proposals · tap: correct · Accept: take them all",
   "hint box": "Drag from corner to corner around the object · {key V}: back to clicks",
   "hint lasso": "Draw a loose line around the object · {key V}: back to clicks",
   "touch hint box": "Drag from corner to corner around the object",

@@ -21,7 +21,7 @@ import { store, stored } from "./storage.js";
 
 const BUTTONS = {
   previous: "previous", next: "next", undo: "undo", redo: "redo", "help-button": "help", finish: "finish",
-  "finish-here": "finish", clear: "clear", "zoom-in": "zoomIn", "zoom-out": "zoomOut", "zoom-fit": "fit",
+  "finish-here": "finishOrAccept", clear: "clear", "zoom-in": "zoomIn", "zoom-out": "zoomOut", "zoom-fit": "fit",
   "accept-all": "acceptAll", "reject-all": "rejectAll",
   "region-add": "addRegion", "region-cut": "cutRegion", "region-cancel": "dropRegion", done: "done",
   skip: "done", sign: "switchSign",

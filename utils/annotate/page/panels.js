@@ -11,7 +11,7 @@ import { showLabels, showPrompts, showProposals } from "./lists.js";
 import { BUSY_MILLISECONDS } from "./loading.js";
 import { showObjects } from "./object_list.js";
 import {
-  edit, hoverObject, hoverProposal, relabel, removeObject, select, takeProposal, toggleHidden,
+  edit, guessesLeft, hoverObject, hoverProposal, relabel, removeObject, select, takeProposal, toggleHidden,
 } from "./objects.js";
 import { hand, view } from "./stage.js";
 import { app, brushRadius, can, colourOf, colourOfObject, knownLabels, listed, outbox } from "./state.js";
@@ -172,7 +172,9 @@ function showTop() {
   $("sign").dataset.sign = sign;
   setText("sign-mark", app.isPositive ? "+" : "−");
   setText("sign-text", t(`sign ${sign}`));
-  setText("hint", t(`${matchMedia("(pointer: coarse)").matches ? "touch hint" : "hint"} ${app.tool}`));
+  const isProposed = app.tool === "click" && !expected() && guessesLeft().length > 0;
+  const hint = matchMedia("(pointer: coarse)").matches ? "touch hint" : "hint";
+  setText("hint", t(`${hint} ${isProposed ? "proposal" : app.tool}`));
 }
 
 function facts({ width, height, status, objects, spent }) {
@@ -279,7 +281,10 @@ function showWork() {
   setText("work-facts", prompts.length || area ? `${t("clicks", { n: prompts.length })} · ${
     area ? t("pixels", { n: area }) : t("no pixels")}` : t("click to begin"));
   showPrompts(prompts, { remove: removePrompt, hover: hoverPrompt });
-  $("finish").disabled = $("finish-here").disabled = $("clear").disabled = !isWorking();
+  $("finish").disabled = $("clear").disabled = !isWorking();
+  const isProposed = !isWorking() && guessesLeft().length > 0;
+  $("finish-here").disabled = !isWorking() && !isProposed;
+  setText("finish-here-text", t(isProposed ? "accept" : "finish"));
   showLabels(app.labels, label, chooseLabel);
   const { proposals = [], guesses = {}, gated = 0 } = app.state ?? {};
   showProposals(proposals, guesses, gated, { take: takeProposal, hover: hoverProposal });
