@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 from stub import Annotator, bright, editor_of, stub_editor, write_pictures
 
+from utils import segment
 from utils.annotate.__main__ import main
 from utils.annotate.assist import process, trainer
 from utils.annotate.assist.folder import Mark, needed
@@ -20,6 +21,7 @@ from utils.annotate.assist.trainer import Concept, Trainer
 from utils.annotate.errors import AnnotationError, NotFoundError
 from utils.annotate.server import create_app
 from utils.files import UserError
+from utils.segment.segmentation import save_model
 
 TWO_PARTS = np.zeros((60, 80), bool)
 TWO_PARTS[10:40, 10:30] = TWO_PARTS[20:40, 50:70] = True
@@ -303,14 +305,16 @@ def scene(rng) -> tuple[np.ndarray, np.ndarray]:
     return photo, mask.view(bool)
 
 
-def test_a_model_is_trained_and_its_held_out_pictures_stay_so(editor, monkeypatch):
+def test_a_model_is_trained_and_its_held_out_pictures_stay_so(editor, monkeypatch, tmp_path):
+    save_model(segment.ConceptModel(segment.Settings(network="unet", size=64)), tmp_path / "small.pth")
+    monkeypatch.setattr(trainer, "START", tmp_path / "small.pth")
     rng = np.random.default_rng(1)
     truths = []
     for name in NAMES:
         photo, mask = scene(rng)
         (editor.project.images / name).write_bytes(cv2.imencode(".png", photo[..., ::-1])[1].tobytes())
         truths.append(mask)
-    label, at_work = editor.assistant.folder.label("car"), Trainer(editor.assistant.folder, 0.04)
+    label, at_work = editor.assistant.folder.label("car"), Trainer(editor.assistant.folder, 0.01)
 
     def annotate(numbers) -> None:
         for number in numbers:
@@ -330,7 +334,6 @@ def test_a_model_is_trained_and_its_held_out_pictures_stay_so(editor, monkeypatc
     while at_work.step():
         pass
     annotate(range(5, 8))
-    from utils import segment
     asked = {}
     true_train = segment.train
     monkeypatch.setattr(segment, "train", lambda data, out, recipe, **more: asked.update(more) or true_train(

@@ -273,9 +273,9 @@ def test_a_model_is_given_what_it_understands(folder):
 
 
 def test_the_predictor_takes_what_prompts_become():
-    from solution import ISModel, Predictor
+    from solution import ISModel, NetworkConfig, Predictor
 
-    predictor = Predictor(ISModel().eval())
+    predictor = Predictor(ISModel(config=NetworkConfig(drawings="separate")).eval())
     predictor.set_input_image(np.zeros((40, 50, 3), np.uint8))
     prompts = (Prompt("click", ((5, 5),)), Prompt("stroke", ((0, 0), (90, 90))), Prompt("box", ((-3, 1), (20, 70))),
                Prompt("lasso", ((1, 1), (30, 3), (20, 45)), False))
