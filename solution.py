@@ -656,6 +656,9 @@ def load_strictly(model: nn.Module, state: Dict[str, Tensor], path: PathLike) ->
 class Runtime(Protocol):
     """What a Predictor computes with: a network in some engine.
 
+    One that can't take all that its network understands, such as an export without maps of strokes, has a further
+    attribute `understands` of its own.
+
     Attributes:
         config: the network's NetworkConfig.
     """
@@ -892,6 +895,9 @@ class Predictor:
         late_expand_ratio: of the zoom-in box of late clicks.
         late_memory: weight of the last estimate far away from a late click, relative to the new one.
 
+    Attributes:
+        understands: the kinds of interactions that are predicted from as they are; others become clicks.
+
     Raises:
         TypeError, ValueError: as `TorchRuntime` does.
     """
@@ -916,6 +922,8 @@ class Predictor:
         self.model = model
         self._runtime: Runtime = model if hasattr(model, "logits") else TorchRuntime(model, device)
         self.pred_thr = self._runtime.config.pred_thr
+        self.understands = tuple(getattr(self._runtime, "understands", self._runtime.config.understands))
+        self._knows_drawings = set(KINDS) <= set(self.understands)
         self._radius = self._runtime.config.disk_radius
         self.with_flip = with_flip
         self.zoom_in = zoom_in
@@ -1067,7 +1075,7 @@ class Predictor:
         """The estimate after the last click: in the box of the object, or on the whole image where none is found."""
         everything = (0, 0, *self._sides)
         is_late = 0 < self.late_click <= len(clicks)
-        if isinstance(clicks[-1], _Drawing) and clicks[-1].width is None and not self._runtime.config.drawings:
+        if isinstance(clicks[-1], _Drawing) and clicks[-1].width is None and not self._knows_drawings:
             last = self._told(last, clicks)
         frame = self._object_frame(last, clicks, is_late) if self.zoom_in else None
         if frame is None and self.zoom_in and self.coarse_pass:
@@ -1112,8 +1120,7 @@ class Predictor:
 
     def _drawn(self, frame: Frame, interactions: Sequence[_Interaction]) -> np.ndarray:
         """Maps float32 (4, H, W) of strokes and contours in a frame; (0, H, W) without any."""
-        known = self._runtime.config.drawings != ""
-        drawings = [one for one in interactions if isinstance(one, _Drawing)] if known else []
+        drawings = [one for one in interactions if isinstance(one, _Drawing)] if self._knows_drawings else []
         maps = np.zeros((4 if drawings else 0, frame.out_height, frame.out_width), np.float32)
         for drawing in drawings:
             drawing.draw(maps, frame)
@@ -1121,7 +1128,7 @@ class Predictor:
 
     def _only_clicks(self, interactions: Sequence[_Interaction]) -> Tuple[_Interaction, ...]:
         """The clicks; for a network that knows nothing else, those that stand for strokes and contours too."""
-        if self._runtime.config.drawings:
+        if self._knows_drawings:
             return tuple(one for one in interactions if isinstance(one, _Click))
         if not self._has_warned and not all(isinstance(one, _Click) for one in interactions):
             warnings.warn("this checkpoint knows clicks alone: strokes become clicks along them, contours and boxes a "

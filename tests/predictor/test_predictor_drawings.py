@@ -105,6 +105,19 @@ def test_for_a_checkpoint_of_clicks_a_contour_is_told_by_the_previous_mask(is_po
     assert share == pytest.approx(inside.mean(), rel=0.3)
 
 
+@pytest.mark.filterwarnings("ignore:this checkpoint knows clicks")
+def test_a_runtime_without_maps_of_drawings_gets_clicks():
+    asked = predictor("separate")
+    without = Recording(asked._runtime, [])
+    without.understands = KINDS[:1]
+    clicks = Predictor(without)
+    clicks.set_input_image(image())
+    assert clicks.understands == KINDS[:1] and asked.understands == KINDS
+    stroke = DRAWN[0]
+    assert np.array_equal(clicks.get_prediction([CLICKS[0], stroke]),
+                          predictor("").get_prediction([CLICKS[0], stroke]))  # fmt: skip
+
+
 class Recording:
     """A Runtime that notes the previous masks that it is given."""
 
