@@ -28,7 +28,7 @@ def refuse(*_, **__):
     raise OSError("the grading machine has no network")
 
 socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = refuse
-sys.modules.update(dict.fromkeys(["utils", "solution", "tqdm"]))
+sys.modules.update(dict.fromkeys(["utils", "solution"]))
 """
 
 
@@ -52,10 +52,11 @@ def birds(scenes, tmp_path) -> Path:
 def upload(tmp_path) -> Path:
     """An empty folder with a copy of segmentation.py, whose training takes seconds."""
     text = SOURCE.read_text(encoding="utf-8")
-    quick = text.replace("minutes: float = 10 ", "minutes: float = 0.04 ").replace("size: int = 256 ", "size: int = 64 ")
-    assert quick.count("minutes: float = 0.04 ") == quick.count("size: int = 64 ") == 1
+    for usual, quick in (("epochs: float = 0 ", "epochs: float = 25 "), ("size: int = 256 ", "size: int = 64 ")):
+        assert text.count(usual) == 1
+        text = text.replace(usual, quick)
     (tmp_path / "upload").mkdir()
-    (tmp_path / "upload" / "segmentation.py").write_text(quick, encoding="utf-8")
+    (tmp_path / "upload" / "segmentation.py").write_text(text, encoding="utf-8")
     return tmp_path / "upload"
 
 
