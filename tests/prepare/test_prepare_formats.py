@@ -391,7 +391,7 @@ def replaced(content: Any, place: tuple, value: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", VALID)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_value_may_be_anything(tmp_path_factory, capsys, kind, data):
     """Sentences and an exit status, never a traceback."""
@@ -405,7 +405,7 @@ def test_any_value_may_be_anything(tmp_path_factory, capsys, kind, data):
     assert capsys.readouterr().err.count("Traceback") == 0
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(text=st.text(st.sampled_from("0123456789.e- \n\tnaif,"), max_size=60), content=st.binary(max_size=200),
        where=st.sampled_from(["masks", "images"]))
 def test_any_label_file_mask_or_photo(tmp_path_factory, text, content, where):
