@@ -1929,7 +1929,7 @@ def _prepare(plan: Plan, **lengths: Optional[float]) -> Plan:
     """The plan, its schedule scaled to a length, after checks of all that would else fail after hours."""
     if any(phase.drawings for phase in plan.phases) and _module("drawings") is None:
         if plan.says:
-            print("strokes and contours need utils/drawings.py: training goes on with clicks, and the result "
+            print("utils/drawings.py can't be imported, so that strokes and contours are not trained: the result "
                   "understands clicks only", flush=True)  # fmt: skip
         plan = plan._replace(phases=tuple(dataclasses.replace(phase, drawings="") for phase in plan.phases))
     plan = _comforts().scale_and_describe(plan, **lengths)
