@@ -3,7 +3,11 @@ import os
 from pathlib import Path
 
 import pytest
-from stub import Annotator, editor_of, write_pictures
+from starlette.testclient import TestClient
+from stub import HOME, Annotator, editor_of, stub_editor, write_pictures
+
+from utils.annotate.editor import Editor
+from utils.annotate.server import create_app
 
 
 @pytest.fixture(autouse=True)
@@ -24,3 +28,13 @@ def folder(tmp_path: Path) -> Path:
 def person(folder: Path) -> Annotator:
     """Somebody at the first of them."""
     return Annotator(editor_of(folder))
+
+
+@pytest.fixture
+def editor(folder: Path) -> Editor:
+    return stub_editor(folder / "images", folder / "out")
+
+
+@pytest.fixture
+def client(editor: Editor) -> TestClient:
+    return TestClient(create_app(editor), base_url=HOME, raise_server_exceptions=False)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from starlette.testclient import TestClient
 
 from utils.annotate.assist.assistant import Assistant
 from utils.annotate.document import Settings
@@ -115,6 +116,21 @@ class Annotator:
         if target["mask"] is None:
             return np.zeros((self.state["height"], self.state["width"]), bool)
         return self.editor.project.masks(self.picture).mask(target["mask"])
+
+
+HOME = "http://127.0.0.1:8000"  # of the clients of a server in this process
+
+
+def first_id(client: TestClient) -> str:
+    return client.get("/api/project").json()["pictures"][0]["id"]
+
+
+def post(client: TestClient, picture_id: str, revision: int, **change):
+    body = {"id": uuid.uuid4().hex, "revision": revision, "label": "car", **change}
+    return client.post(f"/api/pictures/{picture_id}/change", json=body)
+
+
+CLICK = {"op": "click", "y": 20, "x": 30, "positive": True}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ formats of the field. From the inside out:
 - masks, mask_store: masks as PNG, as outlines and as what is drawn by hand; a picture's masks on the disk.
 - session, project: a picture's history as one JSON file; the folder of pictures and its labels.
 - pictures, proposals, engine: reading pictures within limits, masks to start from, the click model.
+- assist/: a concept model that learns from the finished pictures and proposes masks for the next ones.
 - open_picture, editor: carry out one change, save it, and only then answer.
 - server, security, patience: the editor over HTTP; page/ is what the browser gets.
-- formats/, export, export_job, import_objects: what comes out and what comes in; statistics: how the work goes.
+- formats/, export, export_job, import_objects, import_job: what comes out and what comes in; statistics: how the work
+  goes.
 """
