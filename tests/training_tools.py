@@ -11,13 +11,18 @@ from small_coco_lvis import ANNOTATION, write_photo
 
 import solution
 from solution import Recipe
+from utils.encoders import LITE, Stage
 
 CPU = torch.device("cpu")
 PROJECT = Path(solution.__file__).resolve().parent
 CHECKPOINT = PROJECT / "checkpoint.pth"
 SCENES = Path(__file__).with_name("00_sample_input")
 VAL_IDS = ("000000000101", "000000000102")
-TINY = Recipe(samples=24, batch_size=4, resolutions=((0, 32),), min_area=500, working_size=32, rounds=(0.6, 0.4))
+# An encoder of a few layers: what trainings do with their runs, files and phases does not depend on the network.
+LITE["tiny"] = (Stage(8, 1, 3, 1, 1), Stage(8, 1, 3, 2, 2), Stage(8, 1, 3, 2, 2), Stage(8, 1, 3, 2, 2),
+                Stage(8, 1, 3, 1, 2), Stage(16, 1, 3, 2, 2), Stage(16, 1, 3, 1, 2))  # fmt: skip
+TINY = Recipe(samples=24, batch_size=4, resolutions=((0, 32),), min_area=500, working_size=32, rounds=(0.6, 0.4),
+              backbone="tiny")  # fmt: skip
 TWO_PHASES = (TINY, dataclasses.replace(TINY, samples=8, seed=7))
 
 

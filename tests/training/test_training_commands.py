@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 import torch
-import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_coco_lvis import ANNOTATION, COCO_IDS
@@ -34,6 +33,7 @@ import solution
 from solution import ISModel, Recipe, TrainingError, find_photos
 from utils import click_training
 from utils.click_training import recipe_from, training_record
+from utils.encoders import lite_layers
 from utils.files import folder_lock
 
 # ------------------------------------------------------------------------------------------------ other trees, errors
@@ -167,10 +167,11 @@ def test_the_schedule_is_fitted_to_the_time_once(folder, tmp_path, monkeypatch):
 
 def test_what_will_be_trained_is_said_first(folder, tmp_path, capsys):
     train(folder, tmp_path, TWO_PHASES, minutes=0)
-    said = capsys.readouterr().out.splitlines()[:4]
+    said = capsys.readouterr().out.splitlines()[:5]
     assert said[0] == f"photos: 3 of {folder}, 2 held out"
     assert said[1] == "phases: 2, from random weights: 24, 8 samples in batches of 4"
     assert said[2].startswith("time:   about ") and said[3] == f"result: {tmp_path}/checkpoints/last_checkpoint.pth"
+    assert said[4] == "needs:  utils/encoders.py where this checkpoint is used and graded"
 
 
 # ------------------------------------------------------------------------------------------------ command line
@@ -207,10 +208,10 @@ def test_a_start_decides_network_and_resolution(tmp_path):
 
 
 def test_the_command_line_trains_all_phases(folder, tmp_path, capsys):
-    torch.save(torchvision.models.mobilenet_v2().state_dict(), tmp_path / "weights.pth")
+    torch.save(lite_layers("tiny").state_dict(), tmp_path / "weights.pth")
     arguments = ["--folder", str(folder), "--out", str(tmp_path / "out"), "--pretrained", str(tmp_path / "weights.pth"),
                  "--samples", "12", "--batch-size", "4", "--stages", "[[0, 32]]", "--min-area", "500", "--workers", "1"]
-    assert solution.main([*arguments, "--device", "cpu"]) == 0
+    assert solution.main([*arguments, "--device", "cpu", "--backbone", "tiny"]) == 0
     assert "wrote" in capsys.readouterr().out
     last = tmp_path / "out" / "checkpoints" / "last_checkpoint.pth"
     phases = torch.load(last, weights_only=True)["training"]["phases"]

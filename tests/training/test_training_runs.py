@@ -155,7 +155,7 @@ def test_a_state_of_another_run_is_noticed_before_the_first_phase(folder, tmp_pa
 # A training in a process of its own: flushes and saves after every batch, and says so.
 CHILD = """
 import json, sys
-import solution, torch
+import solution, torch, training_tools
 from utils.click_training import recipe_from
 torch.set_num_threads(1)
 solution.FLUSH_EVERY = 1
@@ -172,7 +172,7 @@ solution.train_segmentation(sys.argv[1], sys.argv[2], recipe, data="all", pretra
 
 def start_child(folder: Path, out: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", CHILD, str(folder), str(out), json.dumps(solution.plain_recipe(TINY))]
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": f"{PROJECT}{os.pathsep}{PROJECT / 'tests'}", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
