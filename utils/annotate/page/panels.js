@@ -289,6 +289,7 @@ function showWork() {
   const { proposals = [], guesses = {}, gated = 0 } = app.state ?? {};
   showProposals(proposals, guesses, gated, { take: takeProposal, hover: hoverProposal });
   $("reject-all").hidden = !can("reject proposals") || proposals.length === 0;
+  $("reject-key").hidden = isWorking() || guessesLeft().length < proposals.length; // Delete means no others
 }
 
 function showReview() {
