@@ -20,7 +20,7 @@ from utils.segment.segmentation import IGNORED, load_model, probabilities, save_
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = ["--network", "unet", "--size", "64", "--no-hypercolumns", "--pretrained", "none", "--epochs", "1",
             "--batch-size", "2", "--workers", "0"]
-PEOPLE_FLOOR = 0.8  # of people.pth on every fifth photo of people/test: measured, less the noise of so few
+PEOPLE_FLOOR = 0.85  # of people.pth on every fifth photo of people/test: .865, and .903 on all of them
 
 
 @pytest.fixture
