@@ -274,7 +274,7 @@ def cost_chart(outcomes: Sequence[Outcome], most: int) -> str:
     kinds = {"from nothing": free.nothing, "from proposals, clicks alone": free.always,
              "from proposals, a check counted as a click": main.always, "as before, if the gate shows it": main.gated}
     curves = [_block_curve(name, outcomes, values) for name, values in kinds.items()]
-    highest = max(value for curve in curves for _, value in curve.points)
+    highest = max(bound or point[1] for curve in curves for point, bound in zip(curve.points, curve.high, strict=True))
     return curves_chart("Cost", curves, value_axis("clicks to IoU 90 %", [0, highest]), x_label="pictures annotated")
 
 
