@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import json
 import math
+import os
 import sys
 import tempfile
 import warnings
@@ -25,7 +27,7 @@ from torch import Tensor
 from solution import CheckpointError
 from utils import runtimes
 from utils.exportable import ClickModel, Source, open_source, render_scene
-from utils.files import UsageError, UserError, file_digest, format_size, tolerant_output, write_json
+from utils.files import UsageError, UserError, file_digest, format_size, os_error_sentence, tolerant_output, write_json
 from utils.runtimes import METADATA_ROOT, ExportedModel, ExportedNetwork, Request
 
 MODEL_SUFFIXES = (".onnx", ".xml")
@@ -239,6 +241,8 @@ def export(options: Options, say: Callable[[str], None] = print) -> list[Path]:
     if options.precision == "int8" and not isinstance(source, ClickModel):
         raise UsageError("--int8 is for click models alone; --fp16 halves a model of utils.segment")
     options.out.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(options.out.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(options.out))
     with tempfile.TemporaryDirectory(prefix=".part-", dir=options.out.parent) as folder:
         path = Path(folder) / options.out.with_suffix(".onnx").name
         _write(source, options, path, say)
@@ -297,9 +301,12 @@ def main(arguments: Sequence[str]) -> int:
         precision = "int8" if given.int8 else "fp16" if given.fp16 else "fp32"
         for path in export(Options(given.model, given.out, given.openvino, precision, given.calibrate, given.licence)):
             print(f"{path}  {format_size(path.stat().st_size)}")
-    except (UserError, CheckpointError, OSError) as error:
+    except (UserError, CheckpointError) as error:
         print(f"utils.export: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except OSError as error:
+        print(f"utils.export: {os_error_sentence(error)}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 import solution
-from solution import ISModel, Predictor, click_disks
-from utils.runtimes import ExportedModel, ExportedNetwork
+from solution import ISModel, Predictor
+from utils.runtimes import ExportedModel, ExportedNetwork, network_inputs
 
 
 class Scene(NamedTuple):
@@ -42,14 +42,15 @@ def render_scene(height: int, width: int, seed: int = 0) -> Scene:
 
 
 class ClickModel:
-    """The click network of solution.py: inputs are the image with the previous mask, and the clicks drawn as disks."""
+    """The click network of solution.py: inputs are the image with the previous mask, and maps of what was drawn."""
 
-    kind, inputs, side_multiple, runtime = "click", {"image": 4, "clicks": 2}, 16, ExportedNetwork
+    kind, side_multiple, runtime = "click", 16, ExportedNetwork
 
     def __init__(self, path: Path) -> None:
         model = ISModel()
         model.restore_from_checkpoint(str(path), "cpu")
         self.model = model.eval()
+        self.inputs = {"image": 4, "clicks": 6 if model.config.drawings else 2}
         self.network = _ClickMaps(model.folded().float())
         self.threshold = model.config.pred_thr
 
@@ -60,9 +61,12 @@ class ClickModel:
     def preprocessing(self) -> dict[str, Any]:
         """What comes before and after the network, in numbers; docs/embed.md has them in words."""
         usual = Predictor(self.model)
+        drawings = "; then positive and negative strokes, positive and negative contours, 0 where there is none"
         return {
             "image": "channels red, green, blue in [0, 1], previous mask's probabilities in [0, 1] (0 without one)",
-            "clicks": "channels positive, negative: 1 within disk_radius pixels of a click, else 0",
+            "clicks": "channels positive, negative: 1 within disk_radius pixels of a click, else 0"
+                      + drawings * bool(self.model.config.drawings),
+            "click_maps": self.inputs["clicks"],
             "logits": "sigmoid gives the probability of the object; average it with the mirrored input's",
             "side_multiple": self.side_multiple, "disk_radius": self.model.config.disk_radius,
             "threshold": self.threshold, "working_size": usual.working_size, "coarse_size": usual.coarse_size,
@@ -70,15 +74,20 @@ class ClickModel:
         }
 
     def calls(self, scene: Scene) -> Iterator[tuple[Tensor, Tensor]]:
-        """Arguments of ISModel: a first click, then a negative one with the first mask; both with their mirror."""
+        """Arguments of ISModel: a first click, then a negative one with the first mask; both with their mirror.
+
+        A network that knows strokes and contours sees the mask's left half as one of each, too.
+        """
         previous = torch.zeros_like(scene.picture[:, :1])
+        drawn = scene.picture.new_zeros((1, self.inputs["clicks"] - 2, *scene.picture.shape[-2:]))
         for clicks in ((scene.on, None), (scene.on, scene.beside)):
             points = torch.tensor([(*click, 0) if click else (-1, -1, -1) for click in clicks]).float()[None]
             mirrored = torch.where(points < 0, points, torch.stack(
                 [points[..., 0], previous.shape[-1] - 1 - points[..., 1], points[..., 2]], -1))
-            image = torch.cat([scene.picture, previous], 1)
+            image = torch.cat([scene.picture, previous, drawn], 1)
             both = torch.cat([image, image.flip(-1)]), torch.cat([points, mirrored])
             previous = torch.sigmoid(self.torch_logits(*both)[:1])
+            drawn[:, ::3, :, : drawn.shape[-1] // 2] = (previous > self.threshold)[..., : drawn.shape[-1] // 2].float()
             yield both
 
     def torch_logits(self, image: Tensor, points: Tensor) -> Tensor:
@@ -92,8 +101,7 @@ class ClickModel:
     def sample_inputs(self, scene: Scene) -> list[Tensor]:
         """Inputs of the exported network for the sample: the second call, without its mirror image."""
         image, points = list(self.calls(scene))[1]
-        height, width = image.shape[-2:]
-        return [image[:1], click_disks(points[:1], height, width, self.model.config.disk_radius)]
+        return list(network_inputs(self.model.config, image[:1], points[:1]))
 
 
 class _ClickMaps(nn.Module):
@@ -104,8 +112,10 @@ class _ClickMaps(nn.Module):
         self.network = network
 
     def forward(self, image: Tensor, clicks: Tensor) -> Tensor:
-        """Logits (B, 1, H, W) of image (B, 4, H, W) and click maps (B, 2, H, W)."""
-        with mock.patch.object(solution, "click_disks", lambda maps, *_: maps):
+        """Logits (B, 1, H, W) of image (B, 4, H, W) and maps (B, 2, H, W) of clicks or (B, 6, H, W) of all kinds."""
+        if clicks.shape[1] > 2:
+            image = torch.cat([image, clicks[:, 2:]], 1)
+        with mock.patch.object(solution, "click_disks", lambda maps, *_: maps[:, :2]):
             return self.network(image, clicks)["instances"]
 
 

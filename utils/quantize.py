@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from solution import ISModel, Predictor, Runtime, TorchRuntime, click_disks
+from solution import ISModel, Predictor, Runtime, TorchRuntime
 from utils import coco_lvis
 from utils.files import UsageError, UserError
 from utils.folders import list_pictures, pair_by_name
 from utils.images import read_labels, read_photo
-from utils.runtimes import ExportedNetwork
+from utils.runtimes import ExportedNetwork, network_inputs
 
 CLICKS = 3
 OBJECTS = 120  # at most; every second one measures the cost
@@ -98,9 +98,8 @@ class _Recorder(TorchRuntime):
         self.feeds: list[dict[str, np.ndarray]] = []
 
     def logits(self, inputs: Tensor, points: Tensor) -> Tensor:
-        height, width = inputs.shape[-2:]
-        disks = click_disks(points, height, width, self.config.disk_radius)
-        self.feeds.append({"image": inputs.numpy(), "clicks": disks.numpy()})
+        image, maps = network_inputs(self.config, inputs, points)
+        self.feeds.append({"image": image.numpy(), "clicks": maps.numpy()})
         return super().logits(inputs, points)
 
 

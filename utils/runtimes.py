@@ -238,16 +238,28 @@ class ExportedNetwork(ExportedModel):
         """One forward pass.
 
         Args:
-            inputs: float32 (B, 4, H, W), RGB in [0, 1] and the previous mask's probabilities; H and W multiples of 16.
+            inputs: float32 (B, 4, H, W), RGB in [0, 1] and the previous mask's probabilities, or (B, 8, H, W) with maps
+                of strokes and contours; H and W multiples of 16.
             points: float32 (B, 2N, 3), see `solution.click_disks`.
 
         Returns:
             float32 (B, 1, H, W), where the inputs are.
         """
-        height, width = inputs.shape[-2:]
-        disks = click_disks(points.cpu(), height, width, self.config.disk_radius)
-        image = inputs.detach().float().cpu().contiguous().numpy()
-        return torch.from_numpy(self.run(image, disks.numpy())).to(inputs.device)
+        image, maps = network_inputs(self.config, inputs.detach().float().cpu(), points.cpu())
+        return torch.from_numpy(self.run(image.numpy(), maps.numpy())).to(inputs.device)
+
+
+def network_inputs(config: NetworkConfig, inputs: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """What an exported click network is given for the arguments of `solution.Runtime.logits`.
+
+    Returns:
+        image float32 (B, 4, H, W), and maps (B, 2, H, W) of clicks; (B, 6, H, W) with strokes and contours, if it knows
+        them.
+    """
+    maps = [click_disks(points, *inputs.shape[-2:], config.disk_radius)]
+    if config.drawings:
+        maps.append(inputs[:, 4:] if inputs.shape[1] > 4 else torch.zeros_like(inputs))
+    return inputs[:, :4].contiguous(), torch.cat(maps, 1)
 
 
 def load_onnx(path: Path, device: str = "cpu", runtime: str = "auto", precision: str = "fp32") -> ExportedNetwork:

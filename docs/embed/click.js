@@ -35,7 +35,8 @@ export class Picture {
   /** The network's view of a box, averaged with that of the mirrored box. */
   async forwardPass(box, workingSize) {
     const size = inputSize(box.size, workingSize, this.model.side_multiple), area = size[0] * size[1];
-    const image = new Float32Array(8 * area), disks = new Float32Array(4 * area);
+    const maps = this.model.click_maps;  // clicks, and where the network knows them strokes and contours: none here
+    const image = new Float32Array(8 * area), disks = new Float32Array(2 * maps * area);
     this.colours.forEach((map, c) => image.set(resize(map, this.whole.size, box, size), c * area));
     if (this.last) image.set(seenIn(this.last, box, size), 3 * area);
     for (const { at, positive } of this.clicks) {
@@ -47,10 +48,10 @@ export class Picture {
     }
     const mirrored = (i) => i - 2 * (i % size[1]) + size[1] - 1;
     for (let i = 0; i < 4 * area; i++) image[4 * area + i] = image[mirrored(i)];
-    for (let i = 0; i < 2 * area; i++) disks[2 * area + i] = disks[mirrored(i)];
+    for (let i = 0; i < 2 * area; i++) disks[maps * area + i] = disks[mirrored(i)];
     const { logits } = await this.model.session.run({
       image: new ort.Tensor("float32", image, [2, 4, ...size]),
-      clicks: new ort.Tensor("float32", disks, [2, 2, ...size]),
+      clicks: new ort.Tensor("float32", disks, [2, maps, ...size]),
     });
     const both = logits.data.map((value) => 1 / (1 + Math.exp(-value)));
     return { box, size, map: both.slice(0, area).map((p, i) => (p + both[area + mirrored(i)]) / 2) };

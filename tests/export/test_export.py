@@ -118,7 +118,7 @@ def test_more_than_three_thousandths_of_iou_give_a_warning(cost: float) -> None:
 
 @pytest.mark.parametrize(("arguments", "status", "reason"), [
     (["--out", "model.pb"], 2, "must end in"), (["--out", "m.onnx", "--int8"], 2, "go together"),
-    (["--out", "m.onnx", "--calibrate", "."], 2, "go together"),
+    (["--out", "m.onnx", "--calibrate", "."], 2, "go together"), (["--out", f"{CHECKPOINT}/m.onnx"], 1, "File exists"),
 ])
 def test_wrong_arguments_are_refused(arguments: list[str], status: int, reason: str, tmp_path: Path,
                                      monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
@@ -170,11 +170,15 @@ def test_calibration_reads_the_training_format(coco_lvis: Path) -> None:
     assert mask.sum() == (96 - 70) * 128  # the largest of its objects
 
 
-def test_another_backbone_and_size(tmp_path: Path) -> None:
-    config = NetworkConfig("mobilenet_v3_large", working_size=96, disk_radius=3.5)
+@pytest.mark.parametrize("drawings", ["merged", "separate"])
+def test_another_backbone_and_size(drawings: str, tmp_path: Path) -> None:
+    config = NetworkConfig("mobilenet_v3_large", working_size=96, disk_radius=3.5, drawings=drawings)
     save_model(ISModel(config.backbone, config=config), tmp_path / "other.pth")
     assert run(tmp_path / "other.pth", "--out", tmp_path / "other.onnx") == 0
-    assert load_onnx(tmp_path / "other.onnx").config.working_size == 96
+    other = load_onnx(tmp_path / "other.onnx")
+    assert other.config.working_size == 96 and "stroke" in other.config.understands
+    clicks_alone = other.logits(torch.rand(1, 4, 96, 96), torch.full((1, 2, 3), -1.0))
+    assert clicks_alone.shape == (1, 1, 96, 96)
 
 
 def test_a_model_of_segment_is_exported_too(tmp_path: Path) -> None:
