@@ -256,7 +256,8 @@ def network_inputs(config: NetworkConfig, inputs: Tensor, points: Tensor) -> tup
         image float32 (B, 4, H, W), and maps (B, 2, H, W) of clicks; (B, 6, H, W) with strokes and contours, if it knows
         them.
     """
-    maps = [click_disks(points, *inputs.shape[-2:], config.disk_radius)]
+    height, width = inputs.shape[-2:]
+    maps = [click_disks(points, height, width, config.disk_radius)]
     if config.drawings:
         maps.append(inputs[:, 4:] if inputs.shape[1] > 4 else torch.zeros_like(inputs))
     return inputs[:, :4].contiguous(), torch.cat(maps, 1)

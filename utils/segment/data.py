@@ -201,7 +201,7 @@ def _layer_samples(request: Request) -> list[LayerSample]:
     annotations = read_annotations(split / ANNOTATIONS)
     categories, incomplete = _categories(split) if request.labels else ({}, set())
     _refuse_unknown(request, {name for names in categories.values() for name in names})
-    samples, others = [], []
+    samples, others = list[LayerSample](), list[LayerSample]()
     for image_id, annotation in sorted(annotations.items(), key=lambda item: str(item[0])):
         name = str(image_id)
         numbers = list(range(int(annotation["num_instance_masks"])))
