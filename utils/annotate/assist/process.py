@@ -73,10 +73,10 @@ class TrainerProcess:
                 delay = 0.0
             elif time.monotonic() - began > LONG_LIFE:
                 delay = FIRST_DELAY
-            self._is_expected = False
             self.problem = None if delay == 0 else self._reason(status)
             self._wake.clear()
             self._wake.wait(None if status == HOPELESS and delay else delay)
+            self._is_expected = False
             delay = min(LONGEST_DELAY, 2 * delay or FIRST_DELAY)
 
     def _live(self) -> int:
