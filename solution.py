@@ -1384,7 +1384,11 @@ class Recipe:
     focal_gamma: float = _setting(2.0, "loss", "exponent of the focal loss", 0, 10)
     iou_weight: float = _setting(0.5, "loss", "weight of the soft IoU loss", 0, 100)
 
-    def __post_init__(self) -> None:
+    stages: dataclasses.InitVar[Any] = None  # the former name of `resolutions`
+
+    def __post_init__(self, stages: Any) -> None:
+        if stages is not None:
+            object.__setattr__(self, "resolutions", stages)
         for setting in dataclasses.fields(self):
             object.__setattr__(self, setting.name, _checked(setting, getattr(self, setting.name)))
         begins = [begin for begin, _ in self.resolutions]

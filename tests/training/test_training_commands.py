@@ -377,3 +377,7 @@ def test_the_recipe_check_notices_another_record(recorded, tmp_path, capsys):
     (recorded[0] / "train" / "hannotation.pickle").write_bytes(pickle.dumps({COCO_IDS[0]: ANNOTATION}))
     with pytest.raises(TrainingError, match="1 of the 3 photos"):
         click_training.check_recipe(*recorded, pretrained=False, device="cpu", workers=0)
+
+
+def test_a_recipe_takes_the_former_name_of_resolutions() -> None:
+    assert Recipe(samples=64, stages=((0.0, 64),)) == Recipe(samples=64, resolutions=((0, 64),))
