@@ -15,11 +15,12 @@ from stub import Annotator, bright, editor_of, stub_editor, write_pictures
 from utils import segment
 from utils.annotate.__main__ import main
 from utils.annotate.assist import process, trainer
-from utils.annotate.assist.folder import Mark, needed
+from utils.annotate.assist.folder import Mark
 from utils.annotate.assist.outcomes import Outcome, figures, least_sure
 from utils.annotate.assist.trainer import Concept, Trainer
 from utils.annotate.errors import AnnotationError, NotFoundError
 from utils.annotate.server import create_app
+from utils.assisted import needed
 from utils.files import UserError
 from utils.segment.segmentation import save_model
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from benchmark_models import Disks
 
+from utils.assisted import merged
 from utils.benchmark import assisted_study
 from utils.benchmark.__main__ import main
 from utils.benchmark.assisted_report import cost_with_proposal, costs, figures_of
-from utils.benchmark.assisted_study import Outcome, Plan, annotate, merge_change
+from utils.benchmark.assisted_study import Outcome, Plan, annotate
 from utils.benchmark.concepts import trainings
-from utils.clicker import Click
 from utils.models import Model
 
 SHAPE = (48, 64)
@@ -105,10 +105,10 @@ def test_only_the_change_under_the_click_is_merged():
     mask, answer = np.zeros((9, 20), bool), np.zeros((9, 20), bool)
     mask[2:5, 2:5] = True
     answer[2:5, 10:14] = answer[7:9, 0:3] = True  # a new part, another one far away, and the old one lost
-    merged = merge_change(mask, answer, Click(True, (3, 11)))
-    assert merged[3, 11] and merged[3, 3] and not merged[8, 1]
-    assert not merge_change(mask, answer, Click(False, (3, 3)))[3, 3]
-    assert np.array_equal(merge_change(mask, answer, Click(True, (3, 3))), mask)
+    found = merged(mask, answer, [(3, 11, True)])
+    assert found[3, 11] and found[3, 3] and not found[8, 1]
+    assert not merged(mask, answer, [(3, 3, False)])[3, 3]
+    assert np.array_equal(merged(mask, answer, [(3, 3, True)]), mask)
 
 
 # ------------------------------------------------------------------------------- the command

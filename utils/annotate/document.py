@@ -94,7 +94,7 @@ class Target:
 
     @property
     def merges(self) -> bool:
-        """Of the model's answer to the last prompt only the connected change under it counts, see `masks.merged`."""
+        """Of the model's answer to the last prompt only the connected change under it counts, see `assisted.merged`."""
         return self.proposal is not None and self.needs_model and self.prompts[-1].kind in ("click", "stroke")
 
 

@@ -258,23 +258,6 @@ def without(mask: np.ndarray, cover: np.ndarray | None) -> np.ndarray:
     return kept
 
 
-def merged(mask: np.ndarray, answer: np.ndarray, clicks: Sequence[tuple[int, int, bool]]) -> np.ndarray:
-    """A mask with the connected change under each click alone: progressive merge (Chen et al., FocalClick, 2022).
-
-    Args:
-        mask: bool (H, W), before the clicks.
-        answer: bool (H, W), what the model makes of them.
-        clicks: (y, x, is_positive): what positive ones lie on is added, what negative ones lie on is taken away.
-    """
-    for y, x, is_positive in clicks:
-        changed = answer & ~mask if is_positive else mask & ~answer
-        if changed[y, x]:
-            part = changed.view(np.uint8)
-            cv2.floodFill(part, None, (x, y), 2, flags=8)
-            mask = mask ^ (part == 2)
-    return mask
-
-
 # What manual edits decided about a pixel, as values of a map uint8 (H, W)
 UNTOUCHED, ERASED, PAINTED = 0, 127, 255
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from utils.assisted import merged
+
 from . import masks
 from .assist.assistant import Assistant
 from .assist.guesses import Guesses
@@ -129,7 +131,7 @@ class OpenPicture:
             mask = self.ask(self.engine.mask, active)
             if active.merges:
                 before = self.masks.mask(active.initial.mask) if active.initial else np.zeros(self.shape, bool)
-                mask = masks.merged(before, mask, as_clicks(active.prompts[-1], self.shape))
+                mask = merged(before, mask, as_clicks(active.prompts[-1], self.shape))
         elif active.initial:
             mask = self.masks.mask(active.initial.mask)
         else:
@@ -273,7 +275,7 @@ class OpenPicture:
         found = self.engine.preview(self.picture.id, self.image, self.shape, target, mask)
         if target.merges:
             empty = np.zeros(self.shape, bool)
-            found = masks.merged(empty if mask is None else mask, found, as_clicks(target.prompts[-1], self.shape))
+            found = merged(empty if mask is None else mask, found, as_clicks(target.prompts[-1], self.shape))
         is_protected = document.protects and document.objects
         return masks.without(found, self.masks.cover_if_known(_masks_of(document)) if is_protected else None)
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from utils.assisted import merged
 from utils.benchmark.concepts import THRESHOLD, AcceptedSample, Concept, confidence_of, given_concept, trainings
 from utils.clicker import Clicker
 from utils.files import UserError, shown_name, write_whole
@@ -132,21 +133,13 @@ def annotate(
         starts = merge or (len(ious) == 1 and initial is not None)
         given = {"prev_mask": mask.astype(np.float32)} if starts else {}
         answer = model.predictor.get_prediction(clicker, **given) > model.threshold
-        mask = merge_change(mask, answer, clicker.get_clicks()[-1]) if merge else answer
+        last = clicker.get_clicks()[-1]
+        y, x = map(int, last.coords)
+        mask = merged(mask, answer, [(y, x, last.is_positive)]) if merge else answer
         ious.append(scorer.score(mask)[0])
         if accepted is None and ious[-1] >= ACCEPTED_IOU:
             accepted = mask
     return Annotated(ious, mask if accepted is None else accepted)
-
-
-def merge_change(mask: np.ndarray, answer: np.ndarray, click: Any) -> np.ndarray:
-    """The mask with the connected change under a click alone: progressive merge (Chen et al., FocalClick, 2022)."""
-    import cv2
-
-    changed = (answer & ~mask) if click.is_positive else (mask & ~answer)
-    _, parts = cv2.connectedComponents(changed.astype(np.uint8), connectivity=8)
-    part = parts[click.coords]
-    return mask ^ (parts == part) if part else mask
 
 
 def read_picture(sample: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from utils.assisted import needed
 from utils.files import UserError
 from utils.images import read_labels
 from utils.models import OBJECT, open_attribute
 from utils.segment import open_concept_model, probabilities
 
-FIRST_TRAINING, GROWTH = 5, 1.5
 THRESHOLD = 0.5
 
 
@@ -62,9 +62,9 @@ def read_ready_mask(folder: Path, name: str) -> np.ndarray:
 
 def trainings(count: int) -> list[int]:
     """After how many pictures the concept model is trained: 5, 8, 12, 18, ... up to `count`."""
-    due = [FIRST_TRAINING]
+    due = [needed(0)]
     while due[-1] < count:
-        due.append(round(due[-1] * GROWTH + 1e-9))
+        due.append(needed(due[-1]))
     return [number for number in due if number < count]
 
 

@@ -11,20 +11,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from utils.assisted import needed
 from utils.files import UserError, write_json
 
 from ..errors import AnnotationError, NotFoundError
 from ..pictures import Picture
 from ..project import Project
 from ..session import Session
-from .folder import AssistFolder, LabelFolder, Mark, needed
+from .folder import FINISHED, AssistFolder, LabelFolder, Mark
 from .guesses import Guesses, Opinion, guesses_from, read_guesses, write_guesses
 from .outcomes import Outcomes, figures, least_sure, outcomes_of
 from .process import TrainerProcess
 
 LOOK_AHEAD = 8  # pictures whose proposals are made before all others
 JUDGED_MODELS = 2  # the last ones, whose proposals the gate is learnt from
-FINISHED = ("done", "approved")
 
 
 class Assistant:

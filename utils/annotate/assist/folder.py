@@ -18,13 +18,8 @@ from utils.files import UserError, digest, read_json, write_json, write_whole
 from .. import masks
 from ..pictures import Picture
 
-FIRST_TRAINING, GROWTH = 5, 1.5  # finished pictures; by how much they grow from one training to the next
+FINISHED = ("done", "approved")  # states of pictures that are learnt from
 SAFE_NAME = re.compile(r"\w[\w -]{0,58}\w|\w")
-
-
-def needed(trained_on: int) -> int:
-    """With how many finished pictures the next training is due; trained_on is 0 before the first one."""
-    return max(FIRST_TRAINING, round(trained_on * GROWTH + 1e-9))
 
 
 class Mark(NamedTuple):

@@ -19,18 +19,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from utils.assisted import needed
 from utils.files import UserError, file_digest, folder_lock, read_json, write_json, write_whole
 from utils.models import OBJECT, model_digests, open_attribute
 
 from ..errors import AnnotationError
 from ..pictures import Picture, read_picture
 from ..project import Project
-from .folder import AssistFolder, LabelFolder, Mark, needed
+from .folder import FINISHED, AssistFolder, LabelFolder, Mark
 
 START = "people"  # the shipped model; its weights are a better beginning than none, whatever the concept
 THRESHOLD = 0.5
 SMALLEST_PART = 0.02  # of the largest component; smaller ones, and holes, are mended
-FINISHED = ("done", "approved")
 POLL_SECONDS = 0.3
 PAUSE_SECONDS = 0.02
 SECONDS_TO_END = 10.0  # of a trainer that was there before
