@@ -330,7 +330,7 @@ def test_the_masks_of_others_come_in(tmp_path):
     content = {"images": images, "categories": [{"id": 9, "name": "cat"}], "annotations": [good, *bad]}
     (tmp_path / "coco.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(content).encode())
     project = Project(tmp_path / "out", tmp_path / "images")
-    said = import_objects(project, tmp_path / "coco.json", "coco")
+    said = str(import_objects(project, tmp_path / "coco.json", "coco"))
     assert said.startswith("1 objects on 1 picture\n")
     for note in ("annotation 3 (instances) was left out", "1 pictures are not in", "1 annotations belong to no photo",
                  "1 annotations have a box", "3 crowd regions (iscrowd) were taken as objects\n"):
@@ -353,7 +353,7 @@ def test_the_labels_of_a_tree_go_to_their_pictures_alone(tmp_path, pictures, lab
         (tmp_path / "from" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "from" / name).write_text(text)
     project = Project(tmp_path / "out", tmp_path / "images", recursive=True)
-    said = import_objects(project, tmp_path / "from", "yolo")
+    said = str(import_objects(project, tmp_path / "from", "yolo"))
     assert said.count("\n") == notes
     sessions = {picture.name: project.read_session(picture) for picture in project.pictures.values()}
     assert [name for name in sorted(sessions) if sessions[name]] == owners
@@ -365,7 +365,7 @@ def test_a_picture_whose_name_is_not_utf8_gets_its_objects_back(tmp_path):
     editor = annotated(tmp_path, os.fsdecode(b"\xff.png"), "a.png")
     export(editor.project, tmp_path / "to", "coco")
     again = Project(tmp_path / "again", tmp_path / "images")
-    assert import_objects(again, tmp_path / "to/instances.json", "coco") == "2 objects on 2 pictures"
+    assert str(import_objects(again, tmp_path / "to/instances.json", "coco")) == "2 objects on 2 pictures"
 
 
 def test_what_can_not_be_taken_in_is_said(tmp_path):
@@ -384,7 +384,7 @@ def test_what_can_not_be_taken_in_is_said(tmp_path):
     via = {"a": {"filename": "a.png", "regions": [{"region_attributes": {"thing": "cat"}, "shape_attributes": {
         "name": "rect", "x": 5, "y": 6, "width": 20, "height": 10}}]}}
     (maps / "via.json").write_text(json.dumps(via))
-    assert import_objects(project, maps / "via.json", "via") == "1 objects on 1 picture"
+    assert str(import_objects(project, maps / "via.json", "via")) == "1 objects on 1 picture"
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -129,14 +129,11 @@ def take_in(project: Project, source: Path, format_name: str, kind: str) -> dict
         return text
 
     try:
-        result = import_objects(project, source, format_name, kind)
+        found = import_objects(project, source, format_name, kind)
     except AnnotationError as error:
         raise AnnotationError(shown(str(error)), "import_nothing", notes=[shown(str(error))]) from error
-    first, *notes = map(shown, str(result).splitlines())
-    counts = re.match(r"(\d+) \w+ on (\d+) ", first)
-    objects, pictures = map(int, counts.groups()) if counts else (0, 0)
-    return {"objects": objects, "pictures": pictures, "notes": list(map(shown, getattr(result, "notes", notes))),
-            "text": first.split(" (start with")[0]}
+    return {"objects": found.objects, "pictures": found.pictures, "notes": list(map(shown, found.notes)),
+            "text": found.text}
 
 
 def forget_uploads(folder: Path) -> None:

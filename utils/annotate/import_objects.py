@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -64,7 +64,27 @@ PLANS: dict[str, Callable[[Path, Path], Plan]] = {
 }
 
 
-def import_objects(project: Project, source: Path, format_name: str, kind: str = "objects") -> str:
+class Imported(NamedTuple):
+    """What was taken in; as a text, for the terminal.
+
+    Attributes:
+        objects, pictures: how many, and on how many.
+        text: both in words.
+        hint: what to do with it, if anything.
+        notes: what was left out, in words.
+    """
+
+    objects: int
+    pictures: int
+    text: str
+    hint: str
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.text}{self.hint}", *self.notes])
+
+
+def import_objects(project: Project, source: Path, format_name: str, kind: str = "objects") -> Imported:
     """Takes what a format holds into a project.
 
     Finished objects become a step each of the picture's history, which can be undone. Proposals become label maps in
@@ -75,9 +95,6 @@ def import_objects(project: Project, source: Path, format_name: str, kind: str =
         source: file or folder of the format.
         format_name: a key of PLANS.
         kind: one of KINDS.
-
-    Returns:
-        What was done, and what was left out, in words.
 
     Raises:
         AnnotationError: nothing could be taken.
@@ -110,7 +127,7 @@ def import_objects(project: Project, source: Path, format_name: str, kind: str =
         raise AnnotationError(" ".join([f"{source} holds no object for a picture of this project.", *notes[:NOTES]]))
     hint = f" (start with --masks {project.out / 'proposals'})" if kind == "proposals" else ""
     more = [f"... and {len(notes) - NOTES} more"] if len(notes) > NOTES else []
-    return "\n".join([f"{objects} {kind} on {counted(written)}{hint}", *notes[:NOTES], *more])
+    return Imported(objects, written, f"{objects} {kind} on {counted(written)}", hint, (*notes[:NOTES], *more))
 
 
 def _picture_of(task: Task, pictures: dict[Path, Picture]) -> Picture:
