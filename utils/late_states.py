@@ -24,11 +24,12 @@ from tqdm import tqdm
 
 from utils.coco_lvis import ANNOTATIONS, SampleError, read_annotations, read_sample
 from utils.files import UsageError, UserError, read_bytes, tolerant_output, write_whole
+from utils.images import encode_png
 from utils.interactions import Click, Clicker, ExactUser
+from utils.metrics import HURT, iou
 from utils.models import Model, ModelError, open_model, takes_prev_mask
 
 FORMAT = 1
-HURT = 0.05  # IoU that a hurtful click loses, at least
 LEAST_AREA = 1000  # of an object, in pixels
 WORST = 10  # states that a check names
 
@@ -79,11 +80,11 @@ def build(model: Model, split: Path, count: int = 200, clicks: int = 10, seed: i
     Raises:
         SampleError: the split can't be read.
     """
-    annotations = read_annotations(split / ANNOTATIONS)
+    annotations = list(read_annotations(split / ANNOTATIONS).items())
     random = np.random.default_rng(seed)
     found = 0
     for place in random.permutation(len(annotations)):
-        name, annotation = list(annotations.items())[place]
+        name, annotation = annotations[place]
         image, layers, mapping = read_sample(split, name)
         truths = [layers[layer] == label for layer, label in mapping[: annotation["num_instance_masks"]]]
         large = [number for number, truth in enumerate(truths) if np.count_nonzero(truth) >= LEAST_AREA]
@@ -132,11 +133,7 @@ def check(model: Model, states: Sequence[State], split: Path) -> Iterator[Change
         clicker.make_next_click(state.mask)
         model.predictor.set_input_image(image)
         probability = model.predictor.get_prediction(clicker, prev_mask=state.probability.astype(np.float32) / 255)
-        yield Change(state, _iou(truth, state.mask), _iou(truth, probability > model.threshold))
-
-
-def _iou(truth: np.ndarray, mask: np.ndarray) -> float:
-    return float(np.count_nonzero(truth & mask) / np.count_nonzero(truth | mask))
+        yield Change(state, iou(state.mask, truth), iou(probability > model.threshold, truth))
 
 
 def report(changes: Sequence[Change]) -> str:
@@ -161,7 +158,7 @@ def report(changes: Sequence[Change]) -> str:
 def write_states(path: Path, states: Sequence[State]) -> None:
     """Writes states as one .npz file: `states`, a JSON text, and the maps as PNGs."""
     described = [state._replace(probability=None)._asdict() for state in states]  # type: ignore[arg-type]
-    maps: dict[str, Any] = {f"map{n}": cv2.imencode(".png", state.probability)[1].ravel()
+    maps: dict[str, Any] = {f"map{n}": np.frombuffer(encode_png(state.probability), np.uint8)
                             for n, state in enumerate(states)}  # fmt: skip
     content = io.BytesIO()
     np.savez(content, states=np.array(json.dumps({"format": FORMAT, "states": described})), **maps)

@@ -45,7 +45,7 @@ class Scorer:
         if self._counts is not None:
             mask = mask & self._counts
         edge = boundary(mask, self._width)
-        return _iou(mask, self._object, self.area), _iou(edge, self._boundary, self._boundary_area)
+        return iou(mask, self._object, self.area), iou(edge, self._boundary, self._boundary_area)
 
 
 def boundary_width(height: int, width: int) -> int:
@@ -67,7 +67,9 @@ def boundary(mask: np.ndarray, width: int) -> np.ndarray:
     return band
 
 
-def _iou(mask: np.ndarray, truth: np.ndarray, truth_area: int) -> float:
+def iou(mask: np.ndarray, truth: np.ndarray, truth_area: int | None = None) -> float:
+    """IoU of two masks bool (H, W), in [0, 1]; 1 if both are empty. `truth_area` is the truth's, if it is known."""
+    truth_area = int(np.count_nonzero(truth)) if truth_area is None else truth_area
     intersection = int(np.count_nonzero(mask & truth))
     union = int(np.count_nonzero(mask)) + truth_area - intersection
     return intersection / union if union else 1.0

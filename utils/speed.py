@@ -27,13 +27,13 @@ import numpy as np
 
 from utils.benchmark.arguments import whole_number
 from utils.benchmark.evaluation import evaluate_object
-from utils.benchmark.metrics import Scorer
 from utils.benchmark.protocol import Protocol, model_content, parse_model, plan_jobs
 from utils.benchmark.runner import peak_memory, run_jobs
 from utils.benchmark.tasks import list_tasks, read_task
 from utils.clicker import Clicker
 from utils.files import UsageError, UserError, existing_folder, format_size, os_error_sentence, tolerant_output
 from utils.interactions import ExactUser
+from utils.metrics import Scorer
 from utils.models import FORMATS, Model, open_model
 from utils.pool import Lost, each_done
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from utils.files import UserError, read_text
+from utils.metrics import iou
 
 from ..document import Document
 from ..mask_store import MaskStore
@@ -66,8 +67,8 @@ def outcomes_of(session: Session, guesses: Guesses, store: MaskStore) -> dict[st
             if target.label == label and target.mask:
                 result |= store.mask(target.mask)
         is_there = bool(proposed.any())
-        iou = float((proposed & result).sum() / (proposed | result).sum()) if is_there else None
-        found[label] = Outcome(costs[label], opinion.model, opinion.sure, is_there and not opinion.is_hidden, iou)
+        agreement = iou(proposed, result) if is_there else None
+        found[label] = Outcome(costs[label], opinion.model, opinion.sure, is_there and not opinion.is_hidden, agreement)
     return found
 
 
